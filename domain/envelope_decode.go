@@ -137,7 +137,7 @@ func (c *cursor) scope() Scope {
 }
 
 func (c *cursor) ref() SubjectRef {
-	ref, err := ParseID[subjectKind](c.text())
+	ref, err := Parse[SubjectRef](c.text())
 	if err != nil {
 		c.fail()
 	}

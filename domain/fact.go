@@ -143,7 +143,7 @@ func (f Fact) valid(kind FactKind) error {
 	case FactName:
 		ok = ok && validName(f.text)
 	case FactUUID:
-		_, err := ParseID[eventKind](f.text)
+		_, err := Parse[EventID](f.text)
 		ok = ok && err == nil
 	case FactList:
 		ok = ok && len(f.list) <= maxListNames && !slices.ContainsFunc(f.list, func(s string) bool { return !validName(s) })

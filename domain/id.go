@@ -62,16 +62,16 @@ var (
 // ErrBadID says that a text is not a UUID in its canonical form.
 var ErrBadID = errors.New("not a canonical UUID")
 
-// NewID makes a random id (UUIDv4).
-func NewID[Kind any]() ID[Kind] { return ID[Kind](uuid.New()) }
+// New makes a random id (UUIDv4) of a kind: New[SubjectRef]().
+func New[I ~[16]byte]() I { return I(uuid.New()) }
 
-// ParseID reads the canonical form: 36 characters, lower case, with hyphens.
-func ParseID[Kind any](s string) (ID[Kind], error) {
+// Parse reads the canonical form: 36 characters, lower case, with hyphens.
+func Parse[I ~[16]byte](s string) (I, error) {
 	u, err := uuid.Parse(s)
 	if err != nil || u.String() != s {
-		return ID[Kind]{}, ErrBadID
+		return I{}, ErrBadID
 	}
-	return ID[Kind](u), nil
+	return I(u), nil
 }
 
 // String returns the canonical form.
@@ -83,9 +83,9 @@ func (id ID[Kind]) IsZero() bool { return id == ID[Kind]{} }
 // MarshalText implements encoding.TextMarshaler.
 func (id ID[Kind]) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler; it is as strict as ParseID.
+// UnmarshalText implements encoding.TextUnmarshaler; it is as strict as Parse.
 func (id *ID[Kind]) UnmarshalText(b []byte) error {
-	parsed, err := ParseID[Kind](string(b))
+	parsed, err := Parse[ID[Kind]](string(b))
 	if err != nil {
 		return err
 	}

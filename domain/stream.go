@@ -139,7 +139,7 @@ func parseNode(day, id string) (n StreamName, err error) {
 	if n.Bucket, err = ParseBucket(day); err != nil {
 		return StreamName{}, err
 	}
-	n.Writer, err = ParseID[writerKind](id)
+	n.Writer, err = Parse[WriterID](id)
 	return n, err
 }
 
@@ -150,7 +150,7 @@ func parseAnonymous(n StreamName, bucket, id string) (StreamName, error) {
 	if n.Bucket, err = ParseBucket(bucket); err != nil {
 		return StreamName{}, err
 	}
-	n.Block, err = ParseID[blockKind](id)
+	n.Block, err = Parse[BlockID](id)
 	return n, err
 }
 
@@ -160,6 +160,6 @@ func parseSubject(n StreamName, gen, id string) (StreamName, error) {
 		return StreamName{}, fmt.Errorf("gen %q: want a number from 1", gen)
 	}
 	n.Kind, n.Gen = StreamSubject, Gen(g)
-	n.Ref, err = ParseID[subjectKind](id)
+	n.Ref, err = Parse[SubjectRef](id)
 	return n, err
 }

@@ -1,0 +1,147 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/seal"
+	"github.com/lethe-ledger/lethe/eventstore"
+)
+
+// A PolicyLog is the policy as the log has it: revision and content, from the
+// first event on. It is safe for concurrent use.
+type PolicyLog struct {
+	log       Log
+	integrity seal.Integrity
+	stream    domain.Stream
+	clock     func() time.Time
+
+	mu       sync.RWMutex
+	revision uint32
+	policy   *domain.Policy
+}
+
+// ErrPolicyShortens says that a policy would destroy keys earlier than the one
+// in force; the operator confirms it by its digest.
+var ErrPolicyShortens = errors.New("the policy shortens a retention period")
+
+// OpenPolicyLog reads the policy in force, if there is one.
+func OpenPolicyLog(ctx context.Context, log Log, id domain.LedgerID, i seal.Integrity, clock func() time.Time) (*PolicyLog, error) {
+	p := &PolicyLog{log: log, integrity: i, stream: domain.StreamsOf(id).Policy(), clock: clock}
+	for r, err := range log.ReadStream(ctx, p.stream, eventstore.LastRevision, eventstore.Backward, 1) {
+		if err != nil {
+			return nil, fmt.Errorf("reading the policy: %w", err)
+		}
+		if err := p.take(r); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *PolicyLog) take(r domain.Recorded) error {
+	if err := p.integrity.Verify(r.Sealed); err != nil {
+		return fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
+	}
+	doc, err := seal.DocumentOf(r.Sealed)
+	if err != nil {
+		return err
+	}
+	policy := &domain.Policy{}
+	if err := json.Unmarshal(doc, policy); err != nil {
+		return fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.revision, p.policy = uint32(r.Revision)+1, policy //nolint:gosec // revisions of one stream of policies
+	return nil
+}
+
+// Current returns the revision in force, from 1, and the policy. The caller must
+// not change it. Before the first Apply the revision is 0 and the policy nil.
+func (p *PolicyLog) Current() (uint32, *domain.Policy) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.revision, p.policy
+}
+
+// Policy returns the policy in force.
+func (p *PolicyLog) Policy() *domain.Policy {
+	_, policy := p.Current()
+	return policy
+}
+
+// Apply makes want the policy in force: nothing happens if it is already, else a
+// revision is appended. A policy that shortens a period is refused with
+// ErrPolicyShortens unless confirm is its digest.
+func (p *PolicyLog) Apply(ctx context.Context, want *domain.Policy, confirm string) error {
+	digest, err := want.Digest()
+	if err != nil {
+		return err
+	}
+	revision, current := p.Current()
+	if current != nil {
+		if have, err := current.Digest(); err != nil || have == digest {
+			return err
+		}
+		if confirm != digest && Shortens(current, want) {
+			return fmt.Errorf("%w: confirm with its digest %s", ErrPolicyShortens, digest)
+		}
+	}
+	event, err := p.event(want, revision, digest)
+	if err != nil {
+		return err
+	}
+	at, err := p.log.Append(ctx, p.stream, domain.Revision(revision)-1, []domain.Sealed{event})
+	if err != nil {
+		return fmt.Errorf("appending policy revision %d: %w", revision+1, err)
+	}
+	return p.take(domain.Recorded{Sealed: event, Revision: at.Revision})
+}
+
+func (p *PolicyLog) event(want *domain.Policy, revision uint32, digest string) (domain.Sealed, error) {
+	doc, err := want.Encode()
+	if err != nil {
+		return domain.Sealed{}, err
+	}
+	spec, err := domain.Events.Spec(domain.PolicyRevised)
+	if err != nil {
+		return domain.Sealed{}, err
+	}
+	e := domain.Envelope{
+		Hour: domain.HourOf(p.clock()), Policy: revision + 1, Salt: newSalt(), Class: domain.ClassPolicy,
+		Facts: domain.NewFacts(domain.Int("revision", int64(revision)+1), domain.Name("digest", digest)),
+	}
+	return p.integrity.Document(domain.Event(domain.New[domain.CommandID](), 0), p.stream, spec, e, doc)
+}
+
+// Shortens reports whether a class loses time: a key that was issued under the
+// old policy would die earlier under the new one.
+func Shortens(old, want *domain.Policy) bool {
+	at := domain.Bucket("2024-02-29") // any fixed day orders periods alike
+	for _, before := range old.Classes {
+		after, ok := want.Class(before.ID)
+		if !ok {
+			return true
+		}
+		for _, tier := range append([]domain.Tier{domain.OwnTier, domain.AnonTier}, tiersOf(before)...) {
+			if at.Due(after.RuleOf(), want.Period(after, tier)).Before(at.Due(before.RuleOf(), old.Period(before, tier))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func tiersOf(c domain.ClassRule) []domain.Tier {
+	tiers := make([]domain.Tier, len(c.Tiers))
+	for i, p := range c.Tiers {
+		tiers[i] = domain.Tier(p.String())
+	}
+	return tiers
+}
