@@ -64,18 +64,16 @@ func (w *rewrite) top(root ref, ops []op) ([]*draft, error) {
 }
 
 // collapse goes down while the topmost node has but one child. The child is
-// written anew, so that a root's key is always a fresh one.
+// written anew, so that a root's key is always a fresh one. A child that cannot
+// be read stays below: it harms none but itself.
 func (w *rewrite) collapse(d *draft) (*draft, error) {
 	for d.inner && len(d.es) == 1 {
-		r := d.es[0].child()
-		if w.fresh[r.page] {
-			if err := w.out.flush(); err != nil {
-				return nil, err
-			}
-		}
-		child, err := w.load(kid{ref: r})
-		if err != nil {
+		if err := w.out.flush(); err != nil {
 			return nil, err
+		}
+		child, err := w.load(kid{ref: d.es[0].child()})
+		if err != nil {
+			return d, nil //nolint:nilerr // see above
 		}
 		d = child
 	}
@@ -116,7 +114,8 @@ func (w *rewrite) apply(k kid, ops []op) ([]*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.seal(join(ks, w.load)); err != nil {
+	ks = join(ks, w.load)
+	if err := w.seal(ks); err != nil {
 		return nil, err
 	}
 	w.unpin(below)
@@ -167,23 +166,18 @@ func (w *rewrite) merge(old []entry, ops []op) ([]entry, error) {
 	return append(es, old...), nil
 }
 
-// bury frees the chunks of a leaf entry that goes. Those behind a damaged one
-// cannot be found; they stay taken until the next Open. That must not keep
-// anybody from deleting the value.
+// bury frees the chunks of a leaf entry that goes. The error is dropped on
+// purpose: a damaged chunk must not keep anybody from deleting the value. What
+// lies behind it cannot be found and stays taken until the next Open.
 func (w *rewrite) bury(e entry) {
 	if e.tag != tagLarge {
 		return
 	}
 	n, first := e.large()
-	next := first.page
-	err := w.p.eachChunk(first, n, func(r ref, _ []byte) error {
+	_ = w.p.eachChunk(first, n, func(r ref, _ []byte) error {
 		w.freed = append(w.freed, r.page)
-		next = r.page
 		return nil
 	})
-	if err != nil && next == first.page {
-		return
-	}
 }
 
 // entry makes the leaf entry of a value, writing its chunks if it is large.

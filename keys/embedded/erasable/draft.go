@@ -114,7 +114,9 @@ func join(ks []kid, load func(kid) (*draft, error)) []kid {
 		es := slices.Concat(pair[0].d.es, pair[1].d.es)
 		ds := kidsOf(cut(pair[0].d.inner, pair[0].sep, es))
 		ks = slices.Replace(ks, at, at+2, ds...)
-		i = at + len(ds) - 1
+		if i = at + 1; len(ds) == 1 {
+			i = at - 1 // it may still be small
+		}
 	}
 	return ks
 }
