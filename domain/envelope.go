@@ -65,14 +65,19 @@ func (e Envelope) valid() error {
 }
 
 func (e Envelope) validPlace() error {
-	if !e.Scope.Valid() || e.Ref.IsZero() || e.Class == "" || e.Gen == 0 {
+	if !e.Scope.Valid() || e.Ref.IsZero() || e.Class == "" || e.Class.Reserved() || e.Gen == 0 {
 		return fmt.Errorf("an incomplete place: %w", ErrEnvelope)
 	}
 	if err := e.Tier.Validate(); err != nil {
 		return err
 	}
-	_, err := ParseBucket(string(e.Bucket))
-	return err
+	if _, err := ParseBucket(string(e.Bucket)); err != nil {
+		return err
+	}
+	if !e.Bucket.In(e.Hour) {
+		return fmt.Errorf("hour %s is not of bucket %s: %w", e.Hour, e.Bucket, ErrEnvelope)
+	}
+	return nil
 }
 
 func (e Envelope) append(b []byte) []byte {

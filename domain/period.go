@@ -14,10 +14,11 @@ type Period struct {
 	years, months, days, hours, minutes int
 }
 
-var periodForm = regexp.MustCompile(`^P(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,5})M)?)?$`)
+var periodForm = regexp.MustCompile(`^P(?:([1-9]\d{0,3})Y)?(?:([1-9]\d{0,3})M)?(?:([1-9]\d{0,3})W)?(?:([1-9]\d{0,4})D)?(?:T(?:([1-9]\d{0,4})H)?(?:([1-9]\d{0,4})M)?)?$`)
 
 // ParsePeriod reads an ISO 8601 duration of years, months, weeks, days, hours
-// and minutes. Fractions, seconds and the empty period are refused.
+// and minutes. Fractions, seconds, zeros, leading zeros and the empty period are
+// refused: a period is a part of stream names, so it has one spelling.
 func ParsePeriod(s string) (Period, error) {
 	m := periodForm.FindStringSubmatch(s)
 	if m == nil || s[len(s)-1] == 'T' {
@@ -30,7 +31,7 @@ func ParsePeriod(s string) (Period, error) {
 		}
 	}
 	p := Period{text: s, years: n[0], months: n[1], days: 7*n[2] + n[3], hours: n[4], minutes: n[5]}
-	if p.approximate() <= 0 {
+	if p.minutesAbout() == 0 {
 		return Period{}, fmt.Errorf("period %q is empty", s)
 	}
 	return p, nil
@@ -54,8 +55,13 @@ func (p Period) IsZero() bool { return p.text == "" }
 // MarshalText implements encoding.TextMarshaler.
 func (p Period) MarshalText() ([]byte, error) { return []byte(p.text), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
+// UnmarshalText implements encoding.TextUnmarshaler. The empty text is the zero
+// Period, so that whatever was encoded decodes; a policy without one is invalid.
 func (p *Period) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*p = Period{}
+		return nil
+	}
 	*p, err = ParsePeriod(string(b))
 	return err
 }
@@ -74,19 +80,23 @@ func addMonths(t time.Time, months int) time.Time {
 	return first.AddDate(0, 0, min(t.Day(), last)-1)
 }
 
-// approximate orders periods; months count 30 days and years 365.
-func (p Period) approximate() time.Duration {
-	days := 365*p.years + 30*p.months + p.days
-	return time.Duration(days)*24*time.Hour + time.Duration(p.hours)*time.Hour + time.Duration(p.minutes)*time.Minute
+// minutesAbout orders periods: a year counts 365 days and a month a twelfth of
+// it. Nanoseconds would overflow after 292 years.
+func (p Period) minutesAbout() int64 {
+	const day, month = 24 * 60, 365 * 24 * 60 / 12
+	return month*int64(12*p.years+p.months) + day*int64(p.days) + 60*int64(p.hours) + int64(p.minutes)
 }
 
-// Shorter returns the shorter of two periods; a month counts 30 days here.
+// Shorter returns the shorter of two periods; a month counts 365/12 days here.
 func (p Period) Shorter(q Period) Period {
-	if q.approximate() < p.approximate() {
+	if q.minutesAbout() < p.minutesAbout() {
 		return q
 	}
 	return p
 }
 
-// Covers reports whether p is at least n buckets of width w.
-func (p Period) Covers(n int, w Width) bool { return p.approximate() >= time.Duration(n)*w.shortest() }
+// Covers reports whether p is at least n buckets of width w, counted as Shorter
+// counts.
+func (p Period) Covers(n int, w Width) bool {
+	return p.minutesAbout() >= int64(n)*w.period().minutesAbout()
+}

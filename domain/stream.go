@@ -41,7 +41,7 @@ func (s Streams) Node(day Bucket, w WriterID) Stream {
 	return Stream(s.prefix + "node-" + string(day) + "-" + w.String())
 }
 
-// Of the ledger itself: one stream each.
+// Destruction holds the one order of holds, erasures and expiries.
 func (s Streams) Destruction() Stream { return Stream(s.prefix + string(ClassDestruction)) }
 
 // Retention holds what was disposed of.
@@ -125,6 +125,9 @@ func parseNamed(rest string) (StreamName, error) {
 	if err := n.Class.Validate(); err != nil {
 		return StreamName{}, err
 	}
+	if n.Class.Reserved() {
+		return StreamName{}, fmt.Errorf("class %s has no streams of persons", n.Class)
+	}
 	if err := n.Tier.Validate(); err != nil {
 		return StreamName{}, err
 	}
@@ -138,6 +141,9 @@ func parseNode(day, id string) (n StreamName, err error) {
 	n = StreamName{Kind: StreamNode, Class: ClassNode}
 	if n.Bucket, err = ParseBucket(day); err != nil {
 		return StreamName{}, err
+	}
+	if n.Bucket.Width() != Day {
+		return StreamName{}, fmt.Errorf("bucket %q: want a day", day)
 	}
 	n.Writer, err = Parse[WriterID](id)
 	return n, err

@@ -24,7 +24,7 @@ const (
 // A FieldSpec declares one sealed field of an event type.
 type FieldSpec struct {
 	Name string
-	// Personal fields are captured only where a class of the policy lists them;
+	// Captured fields are recorded only where a class of the policy lists them;
 	// the others always belong to their event.
 	Captured bool
 }

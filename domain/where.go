@@ -2,8 +2,9 @@ package domain
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
-	"regexp"
 )
 
 // A Scope separates what dies with an erasure from what the law keeps: consent
@@ -54,11 +55,13 @@ const (
 	ClassCheckpoint  Class = "checkpoint"
 )
 
-var classForm = regexp.MustCompile(`^[a-z][a-z0-9]{0,31}$`)
-
 // Validate reports an error unless c is [a-z][a-z0-9]{0,31}.
 func (c Class) Validate() error {
-	if !classForm.MatchString(string(c)) {
+	ok := len(c) >= 1 && len(c) <= 32 && c[0] >= 'a'
+	for i := range len(c) {
+		ok = ok && ((c[i] >= 'a' && c[i] <= 'z') || (c[i] >= '0' && c[i] <= '9'))
+	}
+	if !ok {
 		return fmt.Errorf("class %q: want a letter and up to 31 letters or digits, lower case", string(c))
 	}
 	return nil
@@ -174,3 +177,25 @@ const (
 // A Tag names a destroyed key to those who hold T and to nobody else: the first
 // 16 bytes of HMAC-SHA-256(T, lp("lethe/dead/v1") ‖ kind ‖ where).
 type Tag [16]byte
+
+// ErrTag says that a text is not a tag of 32 lower-case hex digits.
+var ErrTag = errors.New("not a tag")
+
+// String returns the tag in lower-case hex, as the journal writes it.
+func (t Tag) String() string { return hex.EncodeToString(t[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Tag) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler; upper case is refused.
+func (t *Tag) UnmarshalText(b []byte) error {
+	var parsed Tag
+	if len(b) != 2*len(parsed) {
+		return ErrTag
+	}
+	if _, err := hex.Decode(parsed[:], b); err != nil || parsed.String() != string(b) {
+		return ErrTag
+	}
+	*t = parsed
+	return nil
+}

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -78,17 +79,18 @@ func DecodeBlock(raw []byte) (*Block, error) {
 		return nil, ErrBundle
 	}
 	b := &Block{}
-	for range r.count() {
+	for range r.count(len(domain.AppendLPString(nil, ""))) {
 		b.Classes = append(b.Classes, domain.Class(r.text()))
 	}
-	for range r.count() {
-		ref := BlockRef{Ref: domain.SubjectRef(r.id())}
-		for range b.Classes {
-			ref.Keys = append(ref.Keys, r.secret())
+	for range r.count(len(domain.SubjectRef{}) + KeySize*len(b.Classes)) {
+		ref := BlockRef{Ref: domain.SubjectRef(r.id()), Keys: make([]Secret, len(b.Classes))}
+		for i := range ref.Keys {
+			ref.Keys[i] = r.secret()
 		}
 		b.Refs = append(b.Refs, ref)
 	}
-	if r.failed || len(r.rest) > 0 || len(b.Refs) > BlockSize || !slices.Equal(b.Encode(), raw) {
+	if r.failed || len(r.rest) > 0 || len(b.Refs) > BlockSize || !bytes.Equal(b.Encode(), raw) {
+		b.Zero()
 		return nil, ErrBundle
 	}
 	return b, nil
@@ -118,10 +120,11 @@ func (r *reader) byte() byte {
 	return b[0]
 }
 
-// count reads a list's length; each entry takes a byte at least.
-func (r *reader) count() int {
+// count reads a list's length. Each entry takes least bytes or more, so that
+// nothing is made for entries that cannot be there.
+func (r *reader) count(least int) int {
 	n, size := binary.Uvarint(r.rest)
-	if size <= 0 || n > uint64(len(r.rest)-size) {
+	if size <= 0 || n > uint64((len(r.rest)-size)/least) { //nolint:gosec // not negative
 		r.take(-1)
 		return 0
 	}

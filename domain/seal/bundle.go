@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func appendSorted[T any](dst []byte, items []T, one func([]byte, T) []byte) []by
 	for i, item := range items {
 		rows[i] = one(nil, item)
 	}
-	slices.SortFunc(rows, slices.Compare)
+	slices.SortFunc(rows, bytes.Compare)
 	dst = binary.AppendUvarint(dst, uint64(len(rows)))
 	for _, row := range rows {
 		dst = append(dst, row...)
@@ -153,29 +154,31 @@ func appendSorted[T any](dst []byte, items []T, one func([]byte, T) []byte) []by
 	return dst
 }
 
-// DecodeBundle reads the entries; whatever would encode differently is refused.
+// DecodeBundle reads the entries; whatever would encode differently is refused
+// with ErrBundle.
 func DecodeBundle(raw []byte) (*Bundle, error) {
 	r := reader{rest: raw}
 	if r.byte() != bundleEntries {
 		return nil, ErrBundle
 	}
 	b := &Bundle{}
-	for range r.count() {
+	for range r.count(4 + 4 + KeySize) {
 		b.Subjects = append(b.Subjects, SubjectKey{Class: domain.Class(r.text()), Gen: domain.Gen(r.u32()), Key: r.secret()})
 	}
-	for range r.count() {
+	for range r.count(4 + 4) {
 		b.Last = append(b.Last, LastGen{Class: domain.Class(r.text()), Gen: domain.Gen(r.u32())})
 	}
-	for range r.count() {
+	for range r.count(3*4 + 4 + KeySize) {
 		b.Kept = append(b.Kept, KeptKey{
 			Class: domain.Class(r.text()), Tier: domain.Tier(r.text()), Bucket: domain.Bucket(r.text()),
 			Gen: domain.Gen(r.u32()), Key: r.secret(),
 		})
 	}
-	for range r.count() {
+	for range r.count(2 * 16) {
 		b.Links = append(b.Links, Link{Block: domain.BlockID(r.id()), Ref: domain.SubjectRef(r.id())})
 	}
-	if r.failed || len(r.rest) > 0 || !slices.Equal(b.Encode(), raw) {
+	if r.failed || len(r.rest) > 0 || !bytes.Equal(b.Encode(), raw) {
+		b.Zero()
 		return nil, ErrBundle
 	}
 	return b, nil

@@ -1,10 +1,12 @@
 package seal
 
 import (
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -58,10 +60,12 @@ func pair(b, r Secret, w domain.Where) (k, commitment Secret) {
 // anything: it is another type than Opening. It is safe for concurrent use.
 type Sealing struct {
 	where      domain.Where
-	key        Secret
 	commitment Secret
 	used       atomic.Uint32
-	retired    atomic.Bool
+
+	mu      sync.RWMutex // protects what follows
+	key     Secret
+	retired bool
 }
 
 // NewSealing derives the handle from the bucket key B and the retention key R.
@@ -73,47 +77,88 @@ func NewSealing(b, r Secret, w domain.Where) *Sealing {
 // Where returns the place that the handle seals for.
 func (s *Sealing) Where() domain.Where { return s.where }
 
-// Retire makes the handle refuse from now on: its person is fenced. What is
-// sealed at this very moment may still be stored; it opens nowhere once the keys
-// are destroyed.
-func (s *Sealing) Retire() { s.retired.Store(true) }
+// Retire zeroes the key and makes the handle refuse with domain.ErrFenced from
+// now on. What is sealed at this very moment may still be stored; it opens
+// nowhere once the keys are destroyed.
+func (s *Sealing) Retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = true
+	s.key.Zero()
+}
 
-// use counts one seal.
-func (s *Sealing) use() error {
-	if s.retired.Load() {
-		return domain.ErrFenced
+// cipher counts one seal and returns the cipher for it.
+func (s *Sealing) cipher() (cipher.AEAD, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.retired {
+		return nil, domain.ErrFenced
 	}
 	if s.used.Add(1) > MaxSeals {
 		s.used.Add(^uint32(0))
-		return domain.ErrExhausted
+		return nil, domain.ErrExhausted
 	}
-	return nil
+	return newGCM(s.key)
 }
 
-// An Opening opens events of one person, class, tier and bucket.
+// An Opening opens events of one person, class, tier and bucket. It is safe for
+// concurrent use.
 type Opening struct {
 	where      domain.Where
-	key        Secret
 	commitment Secret
+	bound      bool // commitment is known
+
+	mu   sync.RWMutex // protects what follows
+	key  Secret
+	gone bool
 }
 
 // NewOpening derives the handle from the bucket key B and the retention key R.
 func NewOpening(b, r Secret, w domain.Where) *Opening {
 	k, c := pair(b, r, w)
-	return &Opening{where: w, key: k, commitment: c}
+	return &Opening{where: w, key: k, commitment: c, bound: true}
+}
+
+// NewOpeningFromK makes the handle from a K that a hold kept (FORMAT §6). An
+// escrow holds no commitment, so a wrong K reads tampered instead of unknown; the
+// escrow's own commitment has been checked before.
+func NewOpeningFromK(k Secret, w domain.Where) *Opening {
+	return &Opening{where: w, key: k}
+}
+
+// EventKey derives K, for an escrow only (FORMAT §6); nothing else keeps one.
+func EventKey(b, r Secret, w domain.Where) Secret {
+	k, _ := pair(b, r, w)
+	return k
 }
 
 // Where returns the place that the handle opens.
 func (o *Opening) Where() domain.Where { return o.where }
 
-// Zero overwrites the key; the handle opens nothing any more.
+// Zero overwrites the key. The handle then answers domain.ErrUnavailable: it
+// says nothing about why it was dropped, so the caller must look the key up anew.
+// An Open under way at this moment may still succeed.
 func (o *Opening) Zero() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone = true
 	o.key.Zero()
-	o.commitment.Zero()
+}
+
+func (o *Opening) cipher() (cipher.AEAD, error) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if o.gone {
+		return nil, fmt.Errorf("the key was dropped: %w", domain.ErrUnavailable)
+	}
+	return newGCM(o.key)
 }
 
 // errPlace says that a handle was given an event of another place.
 var errPlace = errors.New("the key is another place's")
+
+// errNoKey says that an event with something to seal was given no handle.
+var errNoKey = errors.New("no key for an event with a payload")
 
 func checkPlace(have, want domain.Where) error {
 	if have != want {

@@ -20,8 +20,11 @@ const (
 // Seal encrypts a payload for the place that the envelope names and wraps it as
 // an event of the stream. An empty payload, and a late event, has an empty part
 // and needs no key. Errors: domain.ErrFenced, domain.ErrExhausted, or an
-// envelope that its type does not declare.
+// envelope that its type does not declare, or a key of another place.
 func (i Integrity) Seal(l domain.LedgerID, id domain.EventID, stream domain.Stream, spec domain.EventSpec, e domain.Envelope, key *Sealing, payload []byte) (domain.Sealed, error) {
+	if spec.Body != domain.BodyRecord && spec.Body != domain.BodyTraffic {
+		return domain.Sealed{}, fmt.Errorf("%s seals nothing: note it instead", spec.Type)
+	}
 	envelope, err := e.Encode(spec)
 	if err != nil {
 		return domain.Sealed{}, err
@@ -32,6 +35,9 @@ func (i Integrity) Seal(l domain.LedgerID, id domain.EventID, stream domain.Stre
 	body := make([]byte, 0, headerSize+commitmentSize+nonceSize+paddedSize(len(payload))+2*tagSize)
 	body = append(append(body, sealedMagic...), i.current)
 	if len(payload) > 0 {
+		if key == nil {
+			return domain.Sealed{}, fmt.Errorf("sealing event %s: %w", id, errNoKey)
+		}
 		if body, err = key.part(body, e.Where(l), aad(id, stream, spec.Type, envelope, e.Where(l)), payload); err != nil {
 			return domain.Sealed{}, fmt.Errorf("sealing event %s: %w", id, err)
 		}
@@ -45,10 +51,7 @@ func (s *Sealing) part(dst []byte, w domain.Where, aad, payload []byte) ([]byte,
 	if err := checkPlace(s.where, w); err != nil {
 		return nil, err
 	}
-	if err := s.use(); err != nil {
-		return nil, err
-	}
-	gcm, err := newGCM(s.key)
+	gcm, err := s.cipher()
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +62,7 @@ func (s *Sealing) part(dst []byte, w domain.Where, aad, payload []byte) ([]byte,
 // Open returns the payload of an event that Verify accepted. The caller has
 // decoded its envelope and looked the key up by it. Errors: domain.ErrUnknownKey
 // if the commitment names another key, domain.ErrTampered if it names this one
-// and the body does not authenticate.
+// and the body does not authenticate, domain.ErrUnavailable after Zero.
 func (o *Opening) Open(s domain.Sealed) ([]byte, error) {
 	part, err := partOf(s)
 	if err != nil || len(part) == 0 {
@@ -68,12 +71,12 @@ func (o *Opening) Open(s domain.Sealed) ([]byte, error) {
 	if len(part) < commitmentSize+nonceSize+tagSize {
 		return nil, fmt.Errorf("event %s: part of %d bytes: %w", s.ID(), len(part), domain.ErrTampered)
 	}
-	if subtle.ConstantTimeCompare(part[:commitmentSize], o.commitment[:]) != 1 {
+	if o.bound && subtle.ConstantTimeCompare(part[:commitmentSize], o.commitment[:]) != 1 {
 		return nil, fmt.Errorf("event %s: commitment: %w", s.ID(), domain.ErrUnknownKey)
 	}
-	gcm, err := newGCM(o.key)
+	gcm, err := o.cipher()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("event %s: %w", s.ID(), err)
 	}
 	padded, err := gcm.Open(nil, nil, part[commitmentSize:], aad(s.ID(), s.Stream(), s.Type(), s.Envelope(), o.where))
 	if err != nil {
