@@ -1,0 +1,311 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/keys"
+)
+
+// fileRequest puts the request, the identity check and the decision into the
+// person's file, each once.
+func (l *Ledger) fileRequest(ctx context.Context, w *erasure) error {
+	outcome := "erase"
+	if w.nothing() {
+		outcome = "nothing"
+		if len(w.Erase) == 0 {
+			outcome = "withheld"
+		}
+	}
+	request := domain.UUID("request", w.Request)
+	entries := []entry{
+		{
+			step: "received", typ: domain.RequestReceived, facts: domain.NewFacts(request, domain.Name("kind", "erasure")),
+			record: map[string]any{"at": w.Received, "channel": w.Channel, "asked": append(w.Erase, classesOf(w.Withheld)...), "reason": w.Reason},
+		},
+		{
+			step: "verified", typ: domain.RequestVerified, facts: domain.NewFacts(request),
+			record: map[string]any{"at": w.Received, "method": "principal", "role": w.Role},
+		},
+		{
+			step: "decided", typ: domain.RequestDecided, facts: domain.NewFacts(request, domain.Name("outcome", outcome)),
+			record: map[string]any{"at": w.Received, "ground": w.Ground, "erase": w.Erase, "withheld": w.Withheld},
+		},
+	}
+	for _, e := range entries {
+		if _, err := l.file(ctx, w, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func classesOf(withheld []domain.Withheld) (classes []domain.Class) {
+	for _, w := range withheld {
+		classes = append(classes, w.Class)
+	}
+	return classes
+}
+
+// An entry is one event of a request's file.
+type entry struct {
+	step   string
+	typ    domain.EventType
+	facts  domain.Facts
+	record map[string]any
+}
+
+// file appends an entry to the file of a request, once, and returns it as
+// stored. The entries of one request all carry the time of its receipt or of
+// their own, so the place of the first one does not move between retries.
+func (l *Ledger) file(ctx context.Context, w *erasure, e entry) (domain.Recorded, error) {
+	event, err := l.sealDraft(ctx, domain.Draft{
+		ID: domain.Event(domain.Step(w.Request, e.step), 0), Type: e.typ, At: l.Clock(),
+		Scope: domain.Obligated, Ref: w.File, Class: w.FileClass, Tier: domain.OwnTier,
+		Facts: e.facts, N: 1, Payload: record(e.record),
+	})
+	if err != nil {
+		return domain.Recorded{}, fmt.Errorf("sealing %s: %w", e.typ, err)
+	}
+	return l.once(ctx, w.After.File, event)
+}
+
+// fence stops issuing and unwrapping for what is to be erased, then notes the
+// destruction's beginning in the log, and severs live sockets of a whole person.
+func (l *Ledger) fence(ctx context.Context, w *erasure) error {
+	if w.nothing() || w.Journal != nil {
+		return nil
+	}
+	if w.Fenced.IsZero() {
+		if err := l.sealProbe(ctx, w); err != nil {
+			return err
+		}
+	}
+	if err := l.Ring.Fence(ctx, w.Destruction); err != nil {
+		return err
+	}
+	if err := l.begun(ctx, w.Destruction, w.After.Destruction, keys.Plan{}); err != nil {
+		return err
+	}
+	// The request is in the log and the fence stands: from here the erasure
+	// completes, if not in this call then in the next one.
+	if w.Destruction.Kind == keys.DestroySubject {
+		l.Sever(w.Destruction.Ref)
+	}
+	if w.Fenced.IsZero() {
+		w.Fenced = l.Clock().UTC()
+		return l.save(ctx, w)
+	}
+	return nil
+}
+
+// begun and done note a destruction in the one order of holds and destructions.
+func (l *Ledger) begun(ctx context.Context, d keys.Destruction, after domain.Revision, p keys.Plan) error {
+	_, err := l.note(ctx, l.streams.Destruction(), after, domain.Event(d.Command, 0), domain.DestructionBegun, destructionFacts(d, p, nil))
+	return err
+}
+
+func destructionFacts(d keys.Destruction, p keys.Plan, journal *uint64) domain.Facts {
+	facts := domain.NewFacts(
+		domain.Name("kind", d.Kind), domain.UUID("command", d.Command), domain.UUID("ref", d.Ref), domain.UUID("block", d.Block),
+		domain.List("classes", p.Classes), domain.List("buckets", p.Buckets),
+	)
+	if journal != nil {
+		facts = append(facts, domain.Int("keys", int64(p.Keys)), domain.Int("journal", int64(*journal))) //nolint:gosec // counts
+	}
+	return facts
+}
+
+// plan decides which keys die and which B are kept, once.
+func (l *Ledger) plan(ctx context.Context, w *erasure) error {
+	if w.nothing() || w.Plan != nil {
+		return nil
+	}
+	plan, err := l.Ring.Plan(ctx, w.Destruction)
+	if err != nil {
+		return err
+	}
+	w.Plan = &plan
+	return l.save(ctx, w)
+}
+
+// journal names the dead keys, in the log first and then on disk. Once a line
+// stands, its keys open nothing, whatever is restored.
+func (l *Ledger) journal(ctx context.Context, w *erasure) error {
+	if w.nothing() || w.Journal != nil || len(w.Plan.Dead) == 0 {
+		return nil
+	}
+	seq, err := l.Journal.Name(ctx, w.Destruction.Command, string(w.Destruction.Kind), w.Plan.Dead)
+	if err != nil {
+		return err
+	}
+	w.Journal = &seq
+	return l.save(ctx, w)
+}
+
+// destroy destroys the keys that the journal names, and lifts the fence of a
+// narrower erasure: recording goes on under the next gen.
+func (l *Ledger) destroy(ctx context.Context, w *erasure) error {
+	if w.nothing() || !w.Destroyed.IsZero() {
+		return nil
+	}
+	if w.Journal != nil {
+		if err := l.Ring.Execute(ctx, w.Destruction, *w.Plan, *w.Journal); err != nil {
+			return err
+		}
+	}
+	if err := l.Ring.Unfence(ctx, w.Destruction); err != nil {
+		return err
+	}
+	w.Destroyed = l.Clock().UTC()
+	return l.save(ctx, w)
+}
+
+// A probe is an event that was sealed before the fence and never stored. It must
+// read erased before a receipt is issued.
+type probe struct {
+	ID       domain.EventID   `json:"id"`
+	Stream   domain.Stream    `json:"stream"`
+	Type     domain.EventType `json:"type"`
+	Envelope []byte           `json:"envelope"`
+	Data     []byte           `json:"data"`
+}
+
+// ErrStillOpens says that something opens which a destruction named. The request
+// stays open.
+var ErrStillOpens = errors.New("a probe sealed before the destruction still opens")
+
+// sealProbe seals the probe in a class that is to die. A range may leave today's
+// bucket alone; then there is nothing that could be probed.
+func (l *Ledger) sealProbe(ctx context.Context, w *erasure) error {
+	at := l.Clock()
+	if w.Destruction.Kind == keys.DestroyRange && !w.Destruction.Before.IsZero() {
+		return l.save(ctx, w)
+	}
+	event, err := l.sealDraft(ctx, domain.Draft{
+		ID: domain.Event(w.Destruction.Command, 99), Type: domain.AccessOpened, At: at,
+		Scope: domain.Erasable, Ref: w.Destruction.Ref, Class: w.Erase[0], Tier: domain.OwnTier, N: 1,
+		Payload: []byte(`{}`),
+	})
+	if errors.Is(err, domain.ErrFenced) {
+		return nil // an earlier attempt fenced; its probe is kept
+	}
+	if err != nil {
+		return fmt.Errorf("sealing the probe: %w", err)
+	}
+	w.Probe = &probe{ID: event.ID(), Stream: event.Stream(), Type: event.Type(), Envelope: event.Envelope(), Data: event.Data()}
+	return l.save(ctx, w)
+}
+
+func (l *Ledger) probe(ctx context.Context, w *erasure) error {
+	if w.nothing() || w.Probe == nil || len(w.Signed) > 0 {
+		return nil
+	}
+	event := domain.NewSealed(w.Probe.ID, w.Probe.Stream, w.Probe.Type, w.Probe.Envelope, w.Probe.Data)
+	_, err := l.Open(ctx, domain.Recorded{Sealed: event})
+	if errors.Is(err, domain.ErrErased) {
+		return nil
+	}
+	return fmt.Errorf("%w: it reads %w", ErrStillOpens, orPresent(err))
+}
+
+var errPresent = errors.New("present")
+
+func orPresent(err error) error {
+	if err == nil {
+		return errPresent
+	}
+	return err
+}
+
+func (l *Ledger) noteDone(ctx context.Context, w *erasure) error {
+	if w.nothing() || len(w.Signed) > 0 {
+		return nil
+	}
+	return l.done(ctx, w.Destruction, w.After.Destruction, *w.Plan, w.Journal)
+}
+
+func (l *Ledger) done(ctx context.Context, d keys.Destruction, after domain.Revision, p keys.Plan, journal *uint64) error {
+	_, err := l.note(ctx, l.streams.Destruction(), after, domain.Event(d.Command, 1), domain.DestructionDone, destructionFacts(d, p, journal))
+	return err
+}
+
+// receipt signs the receipt, keeps it, appends it, and reads it back. Only the
+// stored bytes are handed out.
+func (l *Ledger) receipt(ctx context.Context, w *erasure) error {
+	if len(w.Signed) == 0 {
+		signed, err := l.sign(ctx, w)
+		if err != nil {
+			return err
+		}
+		w.Signed = signed
+		if err := l.save(ctx, w); err != nil {
+			return err
+		}
+	}
+	stored, err := l.file(ctx, w, entry{
+		step: "receipted", typ: domain.RequestReceipted,
+		facts:  domain.NewFacts(domain.UUID("request", w.Request), domain.UUID("receipt", w.Receipt)),
+		record: map[string]any{"receipt": string(w.Signed)},
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.readBack(ctx, w); err != nil {
+		return err
+	}
+	w.Position = stored.Position
+	return nil
+}
+
+// readBack opens the receipt as the log has it.
+func (l *Ledger) readBack(ctx context.Context, w *erasure) error {
+	id := domain.Event(domain.Step(w.Request, "receipted"), 0)
+	stream, err := l.fileStream(ctx, w)
+	if err != nil {
+		return err
+	}
+	r, _, err := l.find(ctx, stream, w.After.File, id)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return fmt.Errorf("the receipt is not in stream %s: %w", stream, domain.ErrNotFound)
+	}
+	opened, err := l.Open(ctx, *r)
+	if err != nil {
+		return err
+	}
+	if text, _ := opened.Record["receipt"].(string); !bytes.Equal([]byte(text), w.Signed) {
+		return fmt.Errorf("the receipt in the log is another one: %w", domain.ErrConflict)
+	}
+	return nil
+}
+
+func (l *Ledger) fileStream(ctx context.Context, w *erasure) (domain.Stream, error) {
+	_, bundle, err := l.Custody.Bundle(ctx, w.File)
+	if err != nil {
+		return "", fmt.Errorf("keys of the request's file: %w", err)
+	}
+	defer bundle.Zero()
+	return l.streams.Of(domain.Where{Ref: w.File, Class: w.FileClass, Tier: domain.OwnTier, Gen: bundle.LastOf(w.FileClass)}), nil
+}
+
+// close ends the request. The document stays, so that asking again for the same
+// request answers the same receipt; the probe and the plan go.
+func (l *Ledger) close(ctx context.Context, w *erasure) error {
+	if _, err := l.file(ctx, w, entry{
+		step: "completed", typ: domain.RequestCompleted, facts: domain.NewFacts(domain.UUID("request", w.Request)),
+		record: map[string]any{"at": l.Clock().UTC()},
+	}); err != nil {
+		return err
+	}
+	w.Done, w.Plan, w.Probe, w.Reason = l.Clock().UTC(), nil, nil, ""
+	w.Destruction.Ref = domain.SubjectRef{}
+	return l.save(ctx, w)
+}
+

@@ -1,0 +1,235 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/seal"
+	"github.com/lethe-ledger/lethe/eventstore"
+	"github.com/lethe-ledger/lethe/keys"
+)
+
+// headDocument is the custodian's own note of how far the journal goes. It moves
+// by compare-and-set from exactly the line before, so that a custodian, a log or
+// a file that was restored shows.
+const headDocument = "journal/head"
+
+// firstLine is the index of a destruction's first journal event among the events
+// of its command.
+const firstLine = 100
+
+var (
+	// ErrJournalForked: the log's journal and the file do not extend one another.
+	ErrJournalForked = errors.New("the erasure journal in the log and the one in the file contradict each other")
+	// ErrJournalShort: the custodian knows of more lines than log and file have.
+	ErrJournalShort = errors.New("the erasure journal is shorter than the custodian's record of it: log and journal file were both restored from older copies; bring back the newest journal file")
+)
+
+// JournalConfig is what a journal stands on. All fields are required.
+type JournalConfig struct {
+	ID        domain.LedgerID
+	Log       Log
+	Heads     keys.Documents
+	Ring      *keys.Ring
+	Integrity seal.Integrity
+	Dead      *keys.Dead
+	Clock     func() time.Time
+	Path      string // of the file; its folder is made
+}
+
+// A Journal names destroyed keys for ever: in the log's journal stream, in a
+// file outside of the data directory, and in memory (FORMAT §7).
+type Journal struct {
+	JournalConfig
+	stream domain.Stream
+
+	mu    sync.Mutex // protects what follows; one line at a time
+	chain domain.JournalChain
+	named map[domain.EventID]uint64
+	file  *journalFile
+}
+
+// Replayed tells what a start found to mend.
+type Replayed struct {
+	FileLines int // lines that the file lacked, or that the log had lost
+	Lines     int // lines whose destructions were carried out again
+}
+
+// OpenJournal reads the journal from log and file, mends what a crash or a
+// restore left, and carries out again every destruction that the custodian may
+// have lost: nothing is opened or issued before it returns.
+func OpenJournal(ctx context.Context, c JournalConfig) (*Journal, Replayed, error) {
+	j := &Journal{JournalConfig: c, stream: domain.StreamsOf(c.ID).Journal(), named: map[domain.EventID]uint64{}}
+	lines, err := j.readLog(ctx)
+	if err != nil {
+		return nil, Replayed{}, err
+	}
+	if j.file, err = openJournalFile(c.Path); err != nil {
+		return nil, Replayed{}, err
+	}
+	found, err := j.mend(ctx, lines)
+	if err != nil {
+		return nil, Replayed{}, errors.Join(err, j.file.close())
+	}
+	return j, found, nil
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.file.close() }
+
+// Lines returns how many lines the journal has.
+func (j *Journal) Lines() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.chain.Next
+}
+
+// Name names dead keys under a destruction's command: in the log, then on disk,
+// then in the custodian's head. It returns the seq of the last line. Calling it
+// again for the same command finds its lines. From here on the keys open
+// nothing.
+func (j *Journal) Name(ctx context.Context, command domain.CommandID, kind string, dead []domain.Tag) (uint64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	var seq uint64
+	for i := 0; len(dead) > 0; i++ {
+		n := min(len(dead), domain.MaxJournalTags)
+		id := domain.Event(command, firstLine+uint32(i)) //nolint:gosec // a few lines
+		at, done := j.named[id]
+		if !done {
+			var err error
+			if at, err = j.write(ctx, id, domain.JournalKind(kind), dead[:n]); err != nil {
+				return 0, err
+			}
+		}
+		seq, dead = at, dead[n:]
+	}
+	return seq, j.moveHead(ctx)
+}
+
+// write makes the next line and puts it into the log.
+func (j *Journal) write(ctx context.Context, id domain.EventID, kind domain.JournalKind, dead []domain.Tag) (uint64, error) {
+	line, err := domain.JournalLine{
+		Seq: j.chain.Next, Prev: j.chain.Prev, Day: domain.BucketAt(j.Clock(), domain.Day), Kind: kind, Dead: dead,
+	}.Sign(j.ID, func(message []byte) ([]byte, error) {
+		_, signature, err := j.Ring.Sign(ctx, keys.SignJournal, message)
+		return signature, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	raw, err := line.Encode()
+	if err != nil {
+		return 0, err
+	}
+	if err := j.append(ctx, id, raw); err != nil {
+		return 0, err
+	}
+	return line.Seq, j.take(id, raw)
+}
+
+// append puts a line into the log at its own revision.
+func (j *Journal) append(ctx context.Context, id domain.EventID, raw []byte) error {
+	spec, err := domain.Events.Spec(domain.JournalRecorded)
+	if err != nil {
+		return err
+	}
+	e := domain.Envelope{Hour: domain.HourOf(j.Clock()), Salt: newSalt(), Class: domain.ClassJournal}
+	event, err := j.Integrity.Document(id, j.stream, spec, e, raw)
+	if err != nil {
+		return fmt.Errorf("journal line %d: %w", j.chain.Next, err)
+	}
+	expected := domain.Revision(j.chain.Next) - 1 //nolint:gosec // lines are counted from 0
+	if _, err := j.Log.Append(ctx, j.stream, expected, []domain.Sealed{event}); err != nil {
+		return fmt.Errorf("journal line %d: %w", j.chain.Next, err)
+	}
+	return nil
+}
+
+// take accepts a line that stands in the log: it is the next one, it goes to the
+// file, and its keys are dead.
+func (j *Journal) take(id domain.EventID, raw []byte) error {
+	chain := j.chain
+	line, err := chain.Add(raw)
+	if err != nil {
+		return err
+	}
+	if err := j.file.append(line.Seq, raw); err != nil {
+		return err
+	}
+	j.chain = chain
+	j.named[id] = line.Seq
+	j.Dead.Add(line.Dead...)
+	return nil
+}
+
+// catchUp takes lines that an append of unknown outcome left in the log.
+func (j *Journal) catchUp(ctx context.Context) error {
+	for r, err := range j.Log.ReadStream(ctx, j.stream, domain.Revision(j.chain.Next), eventstore.Forward, 0) { //nolint:gosec // lines are counted from 0
+		if err != nil {
+			return fmt.Errorf("reading the journal: %w", err)
+		}
+		raw, err := j.document(r)
+		if err != nil {
+			return err
+		}
+		if err := j.take(r.ID(), raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document returns a line of the log whose tag is right.
+func (j *Journal) document(r domain.Recorded) ([]byte, error) {
+	if err := j.Integrity.Verify(r.Sealed); err != nil {
+		return nil, fmt.Errorf("journal line %d: %w", r.Revision, err)
+	}
+	return seal.DocumentOf(r.Sealed)
+}
+
+// A journalHead is the custodian's note: how many lines, and the last one's hash.
+type journalHead struct {
+	Seq    uint64 `json:"seq"`
+	SHA256 string `json:"sha256"`
+}
+
+func (j *Journal) head(ctx context.Context) (journalHead, keys.Version, error) {
+	value, version, err := j.Heads.Document(ctx, headDocument)
+	if errors.Is(err, domain.ErrNotFound) {
+		return journalHead{SHA256: domain.JournalHash{}.String()}, 0, nil
+	}
+	if err != nil {
+		return journalHead{}, 0, fmt.Errorf("reading the journal's head: %w", err)
+	}
+	var h journalHead
+	if err := json.Unmarshal(value, &h); err != nil {
+		return journalHead{}, 0, fmt.Errorf("reading the journal's head: %w", err)
+	}
+	return h, version, nil
+}
+
+// moveHead brings the custodian's note to the last line.
+func (j *Journal) moveHead(ctx context.Context) error {
+	have, version, err := j.head(ctx)
+	want := journalHead{Seq: j.chain.Next, SHA256: j.chain.Prev.String()}
+	if err != nil || have == want {
+		return err
+	}
+	value, err := json.Marshal(want)
+	if err != nil {
+		return fmt.Errorf("encoding the journal's head: %w", err)
+	}
+	if _, err := j.Heads.PutDocument(ctx, headDocument, version, value); err != nil {
+		return fmt.Errorf("moving the journal's head to line %d: %w", want.Seq, err)
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+)
+
+// A job is what a connection hands over: a chunk of message metadata, or the
+// drafts of its life.
+type job struct {
+	recording *recording
+	chunk     *chunk
+	index     uint32 // of the chunk's first event
+	drafts    []domain.Draft
+}
+
+// A worker seals and appends the jobs of its queue in order. All jobs of a
+// person come to the same worker, so their streams keep their order.
+type worker struct {
+	recorder *Recorder
+	jobs     chan job
+}
+
+// maxBatch bounds the jobs that are appended together.
+const maxBatch = 512
+
+// Waits between tries while the ledger does not take a batch.
+const (
+	firstRetry = 20 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+func (w *worker) run(ctx context.Context) {
+	batch := make([]job, 0, maxBatch)
+	for first := range w.jobs {
+		batch = w.fill(append(batch[:0], first))
+		w.record(ctx, batch)
+		clear(batch)
+	}
+}
+
+// fill takes what waits without waiting for more.
+func (w *worker) fill(batch []job) []job {
+	for len(batch) < maxBatch {
+		select {
+		case j, open := <-w.jobs:
+			if !open {
+				return batch
+			}
+			batch = append(batch, j)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// record appends a batch; it returns only when each event is durable, or was
+// discarded with its person, or the recorder was told to give up.
+func (w *worker) record(ctx context.Context, batch []job) {
+	var drafts []domain.Draft
+	var owners []*recording
+	for _, j := range batch {
+		made := j.make()
+		for range made {
+			owners = append(owners, j.recording)
+		}
+		drafts = append(drafts, made...)
+		if j.chunk != nil {
+			w.recorder.release(j.chunk)
+		}
+	}
+	for wait := firstRetry; len(drafts) > 0; wait = min(2*wait, lastRetry) {
+		drafts, owners = w.try(ctx, drafts, owners)
+		if len(drafts) == 0 {
+			return
+		}
+		w.recorder.counts.Retries.Add(1)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// try returns what has to be tried again.
+func (w *worker) try(ctx context.Context, drafts []domain.Draft, owners []*recording) (again []domain.Draft, of []*recording) {
+	counts := &w.recorder.counts
+	for i, err := range w.recorder.opt.Ledger.Record(ctx, drafts) {
+		n := uint64(messages(drafts[i]))
+		switch {
+		case err == nil:
+			counts.Recorded.Add(n)
+		case errors.Is(err, domain.ErrErased):
+			counts.Discarded.Add(n)
+			owners[i].sever()
+		case errors.Is(err, domain.ErrFenced):
+			counts.Discarded.Add(n)
+		default:
+			w.recorder.opt.Failed(err)
+			again, of = append(again, drafts[i]), append(of, owners[i])
+		}
+	}
+	return again, of
+}
+
+func messages(d domain.Draft) uint32 {
+	if d.Type != domain.TrafficRecorded {
+		return 0
+	}
+	return d.N
+}
+
+// make drafts the events of a job: of a chunk, one for each class that declares
+// a column.
+func (j job) make() []domain.Draft {
+	if j.chunk == nil {
+		return j.drafts
+	}
+	r := j.recording
+	at := time.UnixMicro(j.chunk.columns.Base()).UTC()
+	drafts := make([]domain.Draft, 0, len(r.capture.classes))
+	for i, c := range r.capture.classes {
+		if c.columns == 0 || !r.captures(c) {
+			continue
+		}
+		d := r.draftAt(j.index+uint32(i), domain.TrafficRecorded, at, c) //nolint:gosec // a handful of classes
+		d.N = uint32(j.chunk.columns.Len())                              //nolint:gosec // bounded by the flush rule
+		d.Payload = j.chunk.columns.Encode(make([]byte, 0, 16+12*j.chunk.columns.Len()), c.columns)
+		drafts = append(drafts, d)
+	}
+	return drafts
+}
