@@ -98,14 +98,18 @@ func (o *outlet) wind(code int) {
 	}
 }
 
-// sayClose writes the gateway's own close frame to dst, if dst is at a frame
-// boundary and has had none. Who is writing calls this when done.
+// sayClose says goodbye to dst. Who is writing calls this when done.
 func (o *outlet) sayClose() {
-	if !o.mu.TryLock() {
-		return
+	if o.mu.TryLock() {
+		defer o.mu.Unlock()
+		o.goodbye()
 	}
-	defer o.mu.Unlock()
-	if o.shut || o.mid || o.s.goodbye == 0 {
+}
+
+// goodbye writes the gateway's own close frame to dst, if the gateway is ending
+// the connection, and dst is at a frame boundary and has had none; mu is held.
+func (o *outlet) goodbye() {
+	if !o.s.ended.Load() || o.s.goodbye == 0 || o.shut || o.mid {
 		return
 	}
 	o.shut = true

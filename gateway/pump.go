@@ -81,7 +81,7 @@ func (h *half) chunk(n int) {
 	if err == nil {
 		h.intake.leave(p[cut:])
 	}
-	sent, werr := h.forward(p[:cut], !h.w.AtBoundary(), errors.Is(err, errClosing))
+	sent, werr := h.forward(p[:cut], err == nil && !h.w.AtBoundary(), errors.Is(err, errClosing))
 	h.s.bytes[h.dir].Add(int64(sent))
 	switch {
 	case werr != nil:
@@ -96,15 +96,16 @@ func (h *half) chunk(n int) {
 	}
 }
 
-// walk returns how much of p may go on: whole headers, recorded, and payload.
+// walk returns how much of p may go on: whole headers, recorded, and payload. With
+// an error it ends with a frame.
 func (h *half) walk(p []byte, now time.Time) (cut int, err error) {
 	for {
-		if h.w.AtBoundary() && h.s.ended.Load() {
-			return cut, errEnding
-		}
 		n, f, ok, err := h.w.Next(p[cut:])
 		if err != nil || !ok {
 			return cut + n, err
+		}
+		if h.s.ended.Load() {
+			return cut + n - f.Len, errEnding
 		}
 		if err := h.s.note(h.dir, &f, now, &h.began); err != nil {
 			return cut + n - f.Len, err
@@ -178,6 +179,9 @@ func (h *half) unwritable(err error) {
 // of the connection.
 func (h *half) gone() {
 	if h.deaf || h.s.ended.Load() {
+		h.outlet.mu.Lock() // whoever says goodbye is not to be cut short
+		defer h.outlet.mu.Unlock()
+		h.goodbye()
 		closeWrite(h.dst)
 		return
 	}
