@@ -146,7 +146,7 @@ func (c *cursor) ref() SubjectRef {
 
 // facts reads the declared facts in their order.
 func (c *cursor) facts(specs []FactSpec) Facts {
-	var facts Facts
+	facts := make(Facts, 0, len(specs))
 	for _, spec := range specs {
 		sep := ""
 		if len(facts) > 0 {

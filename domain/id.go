@@ -3,6 +3,7 @@ package domain
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -67,11 +68,25 @@ func New[I ~[16]byte]() I { return I(uuid.New()) }
 
 // Parse reads the canonical form: 36 characters, lower case, with hyphens.
 func Parse[I ~[16]byte](s string) (I, error) {
-	u, err := uuid.Parse(s)
-	if err != nil || u.String() != s {
+	var id I
+	var digits [32]byte
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return I{}, ErrBadID
 	}
-	return I(u), nil
+	n := copy(digits[:], s[:8])
+	n += copy(digits[n:], s[9:13])
+	n += copy(digits[n:], s[14:18])
+	n += copy(digits[n:], s[19:23])
+	copy(digits[n:], s[24:])
+	for _, c := range digits {
+		if c >= 'A' && c <= 'F' {
+			return I{}, ErrBadID
+		}
+	}
+	if _, err := hex.Decode(id[:], digits[:]); err != nil {
+		return I{}, ErrBadID
+	}
+	return id, nil
 }
 
 // String returns the canonical form.

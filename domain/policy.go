@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -203,4 +204,16 @@ func (p *Policy) Digest() (string, error) {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// DecodePolicy reads a policy as it stands in the log. An unknown key is an
+// error: a policy of a later release must not be half understood.
+func DecodePolicy(document []byte) (Policy, error) {
+	var p Policy
+	dec := json.NewDecoder(bytes.NewReader(document))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return Policy{}, fmt.Errorf("decoding the policy: %w", err)
+	}
+	return p, nil
 }

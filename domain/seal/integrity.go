@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"hash"
+	"sync"
 
 	"github.com/lethe-ledger/lethe/domain"
 )
@@ -24,7 +26,15 @@ const (
 // edited event reads tampered for ever, also where its own keys are gone.
 type Integrity struct {
 	current byte
-	keys    map[byte][32]byte
+	keys    map[byte]*macs
+}
+
+// macs keeps HMAC states of one key; making one costs as much as hashing an
+// event.
+type macs struct{ pool sync.Pool }
+
+func newMACs(key [32]byte) *macs {
+	return &macs{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}}
 }
 
 // NewIntegrity takes the keys by their numbers; new events use the current one.
@@ -32,7 +42,11 @@ func NewIntegrity(current byte, keys map[byte][32]byte) (Integrity, error) {
 	if _, ok := keys[current]; !ok {
 		return Integrity{}, fmt.Errorf("integrity key %d is not among those at hand", current)
 	}
-	return Integrity{current: current, keys: keys}, nil
+	i := Integrity{current: current, keys: make(map[byte]*macs, len(keys))}
+	for number, key := range keys {
+		i.keys[number] = newMACs(key)
+	}
+	return i, nil
 }
 
 // Verify reports domain.ErrTampered unless the event's bytes are those that were
@@ -56,7 +70,7 @@ func (i Integrity) Verify(s domain.Sealed) error {
 	}
 	body, tag := data[:len(data)-tagSize], data[len(data)-tagSize:]
 	want := tagOf(key, s.ID(), s.Stream(), s.Type(), s.Envelope(), body)
-	if !hmac.Equal(tag, want[:tagSize]) {
+	if !hmac.Equal(tag, want[:]) {
 		return fmt.Errorf("event %s: tag: %w", s.ID(), domain.ErrTampered)
 	}
 	return nil
@@ -65,20 +79,22 @@ func (i Integrity) Verify(s domain.Sealed) error {
 // finish appends the tag and wraps the event.
 func (i Integrity) finish(id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) domain.Sealed {
 	tag := tagOf(i.keys[i.current], id, stream, typ, envelope, body)
-	return domain.NewSealed(id, stream, typ, envelope, append(body, tag[:tagSize]...))
+	return domain.NewSealed(id, stream, typ, envelope, append(body, tag[:]...))
 }
 
-func tagOf(key [32]byte, id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) []byte {
-	var prefix [256]byte
-	b := domain.AppendLPString(prefix[:0], "lethe/event/v1")
+func tagOf(key *macs, id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) (tag [tagSize]byte) {
+	b := domain.AppendLPString(make([]byte, 0, 640), "lethe/event/v1")
 	b = append(b, id[:]...)
 	b = domain.AppendLPString(b, string(stream))
 	b = domain.AppendLPString(b, string(typ))
 	b = domain.AppendLP(b, envelope)
-	mac := hmac.New(sha256.New, key[:])
+	mac, _ := key.pool.Get().(hash.Hash)
+	defer key.pool.Put(mac)
+	mac.Reset()
 	mac.Write(b)
 	mac.Write(body)
-	return mac.Sum(b[:0])
+	copy(tag[:], mac.Sum(b[:0]))
+	return tag
 }
 
 // Note makes an event without personal data: its body is empty and tagged.
