@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -266,11 +265,4 @@ func closeFrame(masked bool, code int, reason string) []byte {
 	return frame(masked, 0x88, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
 }
 
-func mustURL(t testing.TB, s string) *url.URL {
-	t.Helper()
-	u, err := url.Parse(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }

@@ -158,16 +158,16 @@ func TestBlockedLedgerStopsReading(t *testing.T) {
 	gate := make(chan struct{})
 	r := newRig(t, newBackend(t, nil, nil), pooled(func(p *Pool) { p.IdleTimeout = 50 * time.Millisecond }))
 	r.ledger.gate = gate
-	client, server, rec := r.connect(t, "/", "")
 	one := frame(true, 0x82, make([]byte, 60_000))
 	const n = 2_000 // 120 MB: more than the kernel's own buffers (40 MB)
-	sent := make(chan error, 1)
-	go func() {
-		_, err := client.Write(bytes.Repeat(one, n))
-		sent <- err
-	}()
+	sent, all := make(chan error, 1), bytes.Repeat(one, n)
+	client, server, rec := r.connect(t, "/", "")
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	go func() {
+		_, err := client.Write(all)
+		sent <- err
+	}()
 	time.Sleep(300 * time.Millisecond) // far beyond the idle timeout: waiting is not idleness
 	runtime.ReadMemStats(&after)
 	select {
