@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
@@ -230,77 +228,5 @@ func TestHandlerSubprotocolAndDeflate(t *testing.T) {
 	rec.ended(t)
 	if _, out := rec.counts(); out != 1 {
 		t.Errorf("%d messages recorded", out)
-	}
-}
-
-// child serves a Handler until stdin ends; see TestProcessSurvivesTheFrame.
-func child() bool {
-	if os.Getenv("GATEWAY_TEST_CHILD") == "" {
-		return false
-	}
-	mode := os.Getenv("GATEWAY_TEST_CHILD")
-	var h http.Handler
-	if mode == "bare" {
-		u := gws.NewUpgrader(newApp(), nil)
-		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if s, err := u.Upgrade(w, r); err == nil {
-				go s.ReadLoop()
-			}
-		})
-	} else {
-		g, err := New(Config{Recorder: Unrecorded{}, Clock: time.Now}, Settings{Pools: []Pool{{ID: "chat", Path: "/", Upstreams: []string{"ws://" + os.Getenv("GATEWAY_TEST_UPSTREAM")}}}})
-		if err != nil {
-			panic(err)
-		}
-		if h = g; mode == "handler" {
-			if h, err = g.Handler("chat", newApp(), HandlerOptions{}); err != nil {
-				panic(err)
-			}
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	_, _ = os.Stdout.WriteString(l.Addr().String() + "\n")
-	go func() { _ = http.Serve(l, h) }() //nolint:gosec // a test's process
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return true
-}
-
-// TestProcessSurvivesTheFrame sends the frame to a process of its own, in both
-// modes; and to gws alone, which must die, or the test shows nothing.
-func TestProcessSurvivesTheFrame(t *testing.T) {
-	for _, mode := range []string{"bare", "handler", "tap"} {
-		t.Run(mode, func(t *testing.T) {
-			b := newBackend(t, nil, nil)
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), "GATEWAY_TEST_CHILD="+mode, "GATEWAY_TEST_UPSTREAM="+strings.TrimPrefix(b.url, "ws://"))
-			in, _ := cmd.StdinPipe()
-			out, _ := cmd.StdoutPipe()
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			addr, err := newLine(out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := &rig{addr: addr, backend: b}
-			p, _ := r.ask(t, "/", "")
-			p.send(crash)
-			_, _ = io.ReadAll(p.br)
-			alive := func() bool {
-				c, err := net.Dial("tcp", addr)
-				if err == nil {
-					_ = c.Close()
-				}
-				return err == nil
-			}()
-			_ = in.Close()
-			err = cmd.Wait()
-			if dead := err != nil; dead != (mode == "bare") {
-				t.Fatalf("the process ended with %v, alive after the frame: %v", err, alive)
-			}
-		})
 	}
 }

@@ -266,8 +266,3 @@ func closeFrame(masked bool, code int, reason string) []byte {
 }
 
 func newReader(c net.Conn) *bufio.Reader { return bufio.NewReader(c) }
-
-func newLine(r io.Reader) (string, error) {
-	line, err := bufio.NewReader(r).ReadString('\n')
-	return strings.TrimSpace(line), err
-}
