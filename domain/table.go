@@ -3,6 +3,8 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -91,3 +93,6 @@ func (t Table) Current(typ EventType, record map[string]any) (EventType, map[str
 // Ours reports whether a type is one that readers apply; types that begin with $
 // are the store's own.
 func (typ EventType) Ours() bool { return !strings.HasPrefix(string(typ), "$") }
+
+// Types returns every declared type in the order of their names.
+func (t Table) Types() []EventType { return slices.Sorted(maps.Keys(t.specs)) }
