@@ -94,7 +94,7 @@ func (w *rewrite) load(k kid) (*draft, error) {
 // unpin ends the use of all nodes loaded since there were n.
 func (w *rewrite) unpin(n int) {
 	for _, c := range w.pins[n:] {
-		w.p.cache.unpin(c)
+		w.p.cache.retire(c)
 	}
 	w.pins = w.pins[:n]
 }

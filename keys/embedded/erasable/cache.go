@@ -122,6 +122,18 @@ func (c *cache) unpin(n *cached) {
 	}
 }
 
+// retire unpins a node that a rewrite has replaced: it is the next to go, so
+// that a large commit does not push out what it has still to read.
+func (c *cache) retire(n *cached) {
+	s := c.shard(n.page)
+	s.mu.Lock()
+	if !n.gone {
+		s.used.MoveToBack(n.elem)
+	}
+	s.mu.Unlock()
+	c.unpin(n)
+}
+
 // drop forgets what is on page.
 func (c *cache) drop(page uint64) {
 	s := c.shard(page)

@@ -28,7 +28,7 @@ func childMain() {
 	}
 	tree, err := Open(dir, Options{})
 	if err != nil {
-		fmt.Println("failed", err)
+		say("failed", err)
 		os.Exit(1)
 	}
 	var wg sync.WaitGroup
@@ -48,12 +48,19 @@ func childMain() {
 }
 
 func childDo(what, key string, do func() error) {
-	fmt.Println("try", what, key)
+	say("try", what, key)
 	if err := do(); err != nil {
-		fmt.Println("failed", err)
+		say("failed", err)
 		os.Exit(1)
 	}
-	fmt.Println("ack", what, key)
+	say("ack", what, key)
+}
+
+// say writes one line to the parent; who is gone need not be told.
+func say(words ...any) {
+	if _, err := fmt.Fprintln(os.Stdout, words...); err != nil {
+		os.Exit(1)
+	}
 }
 
 // childValue is large for one key in seven.

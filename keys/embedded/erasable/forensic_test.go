@@ -245,3 +245,40 @@ func TestOldSlotIsWiped(t *testing.T) {
 		}
 	}
 }
+
+// A commit that was cut off before the old slot was wiped is completed by Open:
+// the new state is there, the old slot is not, nor what the commit deleted.
+func TestOpenWipesTheOldSlot(t *testing.T) {
+	for _, back := range []int{0, 1} { // the wipe's write, its sync
+		for mode := faultLost; mode <= faultTorn; mode++ {
+			d, model := grown(t, 200)
+			secret := model["key0100"]
+			tree := mustOpen(t, d)
+			d.failAt, d.mode = d.ops+opsOf(t, d, "key0100")-1+back, mode
+			if err := del(tree, "key0100"); err == nil {
+				t.Fatal("no fault was met")
+			}
+			mustClose(t, tree)
+			d.crash()
+			tree = mustOpen(t, d)
+			delete(model, "key0100")
+			mustHold(t, tree, model)
+			a := newAttacker(d, d.content(RootFile))
+			if a.run(); a.finds([]byte(secret)) || len(a.opened) == 0 {
+				t.Fatalf("op %d, mode %d: found in one of %d pages", back, mode, len(a.opened))
+			}
+			mustClose(t, tree)
+		}
+	}
+}
+
+// opsOf returns how many writes and syncs it takes to delete key.
+func opsOf(t *testing.T, d *disk, key string) int {
+	t.Helper()
+	d = d.copy()
+	tree := mustOpen(t, d)
+	defer func() { mustClose(t, tree) }()
+	before := d.ops
+	must(t, del(tree, key))
+	return d.ops - before
+}

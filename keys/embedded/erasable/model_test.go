@@ -333,3 +333,37 @@ func TestTreeIsAMap(t *testing.T) {
 		})
 	})
 }
+
+// A tree that loses nearly all its keys loses nearly all its pages and levels.
+func TestTreeShrinks(t *testing.T) {
+	d, model := grown(t, 3000)
+	tree := mustOpen(t, d)
+	defer func() { mustClose(t, tree) }()
+	for i := range 3000 {
+		if i%10 == 0 {
+			continue
+		}
+		k := fmt.Sprintf("key%04d", i)
+		delete(model, k)
+		must(t, del(tree, k))
+	}
+	mustHold(t, tree, model)
+	mustBeSound(t, tree)
+	s := tree.Stats()
+	if used := s.Pages - s.Free - s.Waiting; used > 100 {
+		t.Fatalf("300 keys of 300 bytes take %d pages", used)
+	}
+	for k := range model {
+		if k != "key0000" {
+			must(t, del(tree, k))
+		}
+	}
+	if root := tree.o.roots.now.root; root.kind != kindLeaf {
+		t.Fatalf("one key stands below a node of kind %d", root.kind)
+	}
+	must(t, del(tree, "key0000"))
+	if s := tree.Stats(); s.Pages != s.Free+s.Waiting {
+		t.Fatalf("an empty tree uses %d of %d pages", s.Pages-s.Free-s.Waiting, s.Pages)
+	}
+	mustHold(t, tree, map[string]string{})
+}
