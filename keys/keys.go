@@ -83,28 +83,33 @@ type Directory interface {
 	Lookup(ctx context.Context, key DirectoryKey) (Subject, error)
 	// Enrol adds an entry with its bundle if there is none for its directory key,
 	// and answers the entry that stands afterwards: another ref than s.Ref means
-	// that somebody else was first.
+	// that somebody else was first. It does not keep b.
 	Enrol(ctx context.Context, s Subject, b *seal.Bundle) (Subject, error)
 	// Bundle returns a person's entry and keys. The caller zeroes the bundle.
 	Bundle(ctx context.Context, ref domain.SubjectRef) (Subject, *seal.Bundle, error)
 	// Change reads an entry with its bundle, lets change edit both (ref, scope
 	// and directory key stay), and writes them, atomically. When it returns nil,
 	// what change took out of the bundle is destroyed. change may run more than
-	// once; its error is returned and nothing is written.
+	// once, each time on what stands then, and must not call the custodian; its
+	// error is returned and nothing is written. domain.ErrNotFound: no such entry.
 	Change(ctx context.Context, ref domain.SubjectRef, change func(*Subject, *seal.Bundle) error) error
-	// Remove destroys an entry and its bundle. It is idempotent.
+	// Remove destroys an entry and its bundle. It is idempotent, and leaves the
+	// directory key alone if that leads to another ref by now.
 	Remove(ctx context.Context, ref domain.SubjectRef) error
-	// Subjects calls each for every entry until it returns false.
+	// Subjects calls each for every entry until it returns false. each must not
+	// change the custodian.
 	Subjects(ctx context.Context, each func(Subject) bool) error
 }
 
 // Blocks keeps the keys of anonymous refs, 256 to a block.
 type Blocks interface {
+	// AddBlock adds a block; the same id again changes nothing. It does not keep b.
 	AddBlock(ctx context.Context, id domain.BlockID, issued time.Time, b *seal.Block) error
 	// Block returns a block. The caller zeroes it.
 	Block(ctx context.Context, id domain.BlockID) (*seal.Block, error)
 	// ChangeBlock is Change for a block: what change takes out is destroyed.
 	ChangeBlock(ctx context.Context, id domain.BlockID, change func(*seal.Block) error) error
+	// RemoveBlock destroys a block. It is idempotent.
 	RemoveBlock(ctx context.Context, id domain.BlockID) error
 	EachBlock(ctx context.Context, each func(id domain.BlockID, issued time.Time) bool) error
 }
@@ -112,6 +117,8 @@ type Blocks interface {
 // A RetentionRecord is what is known of one retention key. It outlives the key.
 type RetentionRecord struct {
 	domain.RetentionKey
+	// Due is when the key is to die; zero where one was destroyed that was never
+	// issued.
 	Due time.Time
 	// Destroyed is set for ever once the key is gone; Journal is the line that
 	// names it.
@@ -126,7 +133,8 @@ type RetentionKeys interface {
 	// IssueRetention makes the key if there is no record, and answers what stands
 	// afterwards. A destroyed one stays destroyed.
 	IssueRetention(ctx context.Context, k domain.RetentionKey, due time.Time) (RetentionRecord, seal.Secret, error)
-	// SetDue brings the due date of a record forward; a later one changes nothing.
+	// SetDue brings the due date of a record forward; a later one, and a destroyed
+	// key, change nothing. domain.ErrNotFound: no such record.
 	SetDue(ctx context.Context, k domain.RetentionKey, due time.Time) error
 	// DestroyRetention destroys keys and marks their records; keys that were never
 	// issued get a record, too, so that they never will be. It is idempotent.
@@ -136,7 +144,8 @@ type RetentionKeys interface {
 	EachRetention(ctx context.Context, each func(RetentionRecord) bool) error
 }
 
-// A Version counts the writes of a document; 0 means that there is none.
+// A Version names one write of a document and is never given to another, also
+// where the document was removed and made again; 0 means that there is none.
 type Version uint64
 
 // Documents keeps small records that change by compare-and-set: commands in
