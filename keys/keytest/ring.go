@@ -1,0 +1,5 @@
+package keytest
+
+import "testing"
+
+func testRing(t *testing.T, open Open) {}
