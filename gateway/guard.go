@@ -41,7 +41,7 @@ type guard struct {
 
 func (g *guard) init(conn net.Conn, app gws.Event, ahead []byte, deflate bool) {
 	g.Conn, g.app = conn, app
-	g.intake.init(conn, &g.session.g.buffers)
+	g.intake.init(conn, &g.g.buffers)
 	g.first = ahead
 	g.outlet.init(&g.session, conn, false)
 	g.w = NewWalker(Rules{Masked: true, Deflate: deflate, MaxMessage: g.route.MaxMessage, MaxFragments: g.route.MaxFragments})
@@ -67,7 +67,7 @@ func (g *guard) over(socket *gws.Conn) {
 		}
 		g.ready = nil
 		g.giveBack()
-		g.session.end(CodeGoingAway, ClosedByUpstream, lostGrace)
+		g.end(CodeGoingAway, ClosedByUpstream, lostGrace)
 		g.discard()
 		_ = g.Conn.Close()
 		g.finish()
@@ -109,7 +109,7 @@ func (g *guard) chunk(n int) {
 	}
 	g.busy[In].Store(true)
 	defer g.busy[In].Store(false)
-	now := g.session.g.cfg.Clock()
+	now := g.g.cfg.Clock()
 	g.touch(now)
 	p := g.joined(n)
 	cut, err := g.walk(p, now)
@@ -117,7 +117,7 @@ func (g *guard) chunk(n int) {
 	g.bytes[In].Add(int64(cut))
 	switch {
 	case err == nil:
-		g.intake.leave(p[cut:])
+		g.leave(p[cut:])
 	case errors.Is(err, errClosing):
 		g.deaf = true
 	default:
@@ -148,11 +148,11 @@ func (g *guard) walk(p []byte, now time.Time) (cut int, err error) {
 func (g *guard) gone(err error) {
 	g.deaf = true
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		g.session.end(CodeGoingAway, IdleTooLong, g.route.CloseTimeout)
+		g.end(CodeGoingAway, IdleTooLong, g.route.CloseTimeout)
 		return
 	}
 	if !g.closing.Load() {
-		g.session.end(0, LostClient, lostGrace)
+		g.end(0, LostClient, lostGrace)
 	}
 }
 
@@ -191,9 +191,9 @@ func (g *guard) send(p []byte) error {
 	if err := g.write(p); err != nil {
 		g.shut = true
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			g.session.end(0, SlowClient, 0)
+			g.end(0, SlowClient, 0)
 		} else {
-			g.session.end(0, LostClient, lostGrace)
+			g.end(0, LostClient, lostGrace)
 		}
 		return errOver
 	}
@@ -203,7 +203,7 @@ func (g *guard) send(p []byte) error {
 
 // noteSent records the frames in p.
 func (g *guard) noteSent(p []byte) (closing bool, err error) {
-	now := g.session.g.cfg.Clock()
+	now := g.g.cfg.Clock()
 	for cut := 0; ; {
 		n, f, ok, err := g.sent.Next(p[cut:])
 		if err != nil {

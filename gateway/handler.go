@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.g.refuse(w, "", RefusedNoPool)
 		return
 	}
-	ctx, cancel := h.g.handshakeContext(r, route)
+	ctx, cancel := h.g.handshakeContext(r.Context(), route)
 	defer cancel()
 	c := &guard{}
 	c.body = pending{cancel}

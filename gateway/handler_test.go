@@ -128,7 +128,7 @@ func TestHandlerViolations(t *testing.T) {
 			}
 			_ = p.Close()
 			rec.endedAs(t, tt.err.Code(), ViolatedByClient)
-			a.ended(t)
+			_ = a.ended(t)
 		})
 	}
 }
@@ -142,7 +142,7 @@ func TestHandlerUTF8(t *testing.T) {
 	}
 	_ = p.Close()
 	rec.ended(t)
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 func TestHandlerPanic(t *testing.T) {
@@ -151,7 +151,7 @@ func TestHandlerPanic(t *testing.T) {
 	p.wantClose(CodeInternal)
 	_ = p.Close()
 	rec.endedAs(t, CodeInternal, Panicked)
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 func TestHandlerApplicationCloses(t *testing.T) {
@@ -161,7 +161,7 @@ func TestHandlerApplicationCloses(t *testing.T) {
 	p.wantEnd()
 	_ = p.Close()
 	rec.endedAs(t, 4000, ClosedByUpstream)
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 // TestHandlerErrorsStayInside: a reset or a time-out is no close reason.
@@ -183,7 +183,7 @@ func TestHandlerClientVanishes(t *testing.T) {
 	_, a, p, rec := served(t, HandlerOptions{}, "")
 	_ = p.Close()
 	rec.endedAs(t, CodeAbnormal, LostClient)
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 // TestHandlerSlowClient: a write that is stuck holds gws's own lock, so only TCP
@@ -196,7 +196,7 @@ func TestHandlerSlowClient(t *testing.T) {
 	if d := time.Since(begin); d > 3*time.Second {
 		t.Errorf("took %v", d)
 	}
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 func TestHandlerSever(t *testing.T) {
@@ -205,7 +205,7 @@ func TestHandlerSever(t *testing.T) {
 	p.wantClose(CodeSevered)
 	_ = p.Close()
 	rec.endedAs(t, CodeSevered, Severed)
-	a.ended(t)
+	_ = a.ended(t)
 }
 
 func TestHandlerSubprotocolAndDeflate(t *testing.T) {

@@ -97,7 +97,6 @@ type rig struct {
 	ledger  *ledger
 	backend *backend
 	addr    string
-	logs    *bytes.Buffer
 }
 
 type change func(*Config, *Settings, *Listen)
@@ -166,6 +165,7 @@ func (p *peerConn) handshake(path, headers string) *http.Response {
 	if err != nil {
 		p.t.Fatalf("read answer: %v", err)
 	}
+	p.t.Cleanup(func() { _ = res.Body.Close() })
 	return res
 }
 

@@ -95,7 +95,7 @@ func (t *table) find(id string) *route {
 		return nil
 	}
 	for _, r := range t.routes {
-		if r.pool.id == id {
+		if r.id == id {
 			return r
 		}
 	}

@@ -179,8 +179,8 @@ func (h *half) unwritable(err error) {
 // of the connection.
 func (h *half) gone() {
 	if h.deaf || h.s.ended.Load() {
-		h.outlet.mu.Lock() // whoever says goodbye is not to be cut short
-		defer h.outlet.mu.Unlock()
+		h.mu.Lock() // whoever says goodbye is not to be cut short
+		defer h.mu.Unlock()
 		h.goodbye()
 		closeWrite(h.dst)
 		return

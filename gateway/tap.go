@@ -37,7 +37,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, "", RefusedNoPool)
 		return
 	}
-	ctx, cancel := g.handshakeContext(r, route)
+	ctx, cancel := g.handshakeContext(r.Context(), route)
 	defer cancel()
 	c := &tap{}
 	c.body = pending{cancel}

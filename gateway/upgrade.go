@@ -54,8 +54,8 @@ func (g *Gateway) enter(t *table) (Refusal, bool) {
 
 // handshakeContext ends with the request, the handshake's time, and when Drain
 // cuts what is left.
-func (g *Gateway) handshakeContext(r *http.Request, route *route) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(r.Context(), route.HandshakeTimeout)
+func (g *Gateway) handshakeContext(ctx context.Context, route *route) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, route.HandshakeTimeout)
 	stop := context.AfterFunc(g.life, cancel)
 	return ctx, func() { stop(); cancel() }
 }
@@ -94,7 +94,7 @@ func (g *Gateway) admit(ctx context.Context, t *table, route *route, r *http.Req
 
 // record asks the recorder for a Recording.
 func (g *Gateway) record(ctx context.Context, a *admission) (Refusal, bool) {
-	rec, err := g.cfg.Recorder.Admit(ctx, a.claim.Identity, Connection{Pool: a.route.ID, Sever: a.session.sever})
+	rec, err := g.cfg.Recorder.Admit(ctx, a.claim.Identity, Connection{Pool: a.route.ID, Sever: a.sever})
 	switch {
 	case errors.Is(err, ErrErased):
 		return RefusedErased, false
@@ -136,7 +136,7 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ahead, err := rw.Reader.Peek(rw.Reader.Buffered())
+	ahead, err := rw.Peek(rw.Reader.Buffered())
 	if err != nil {
 		return nil, nil, errors.Join(err, c.Close())
 	}

@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // RFC 6455 §1.3
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
@@ -86,7 +86,7 @@ func (g *Gateway) exchange(ctx context.Context, r *http.Request, a *admission) (
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	limited := &io.LimitedReader{R: conn, N: maxAnswer}
 	br := bufio.NewReader(limited)
-	res, err := ask(conn, br, request(r, u, a))
+	res, err := ask(conn, br, request(r, u, a)) //nolint:bodyclose // the answer goes to the caller, who closes it
 	if err != nil {
 		stop()
 		return nil, errors.Join(err, conn.Close())

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"testing"
 
@@ -17,83 +18,25 @@ type seen struct {
 	header Header
 }
 
-// reference decodes a whole stream the plain way, straight from RFC 6455 §5.2. It
-// returns the frames whose header (of close frames: all) is there, and where the
-// first violation's frame begins, or -1.
+// A spec decodes a whole stream the plain way, straight from RFC 6455 §5.2.
+type spec struct {
+	rules Rules
+	open  Opcode
+	size  int64
+	parts int
+}
+
+// reference returns the frames whose header (of close frames: all) is there, and
+// where the first violation's frame begins, or -1.
 func reference(b []byte, r Rules) (frames []seen, bad int) {
-	var open Opcode
-	var size int64
-	var parts int
+	s := spec{rules: r}
 	for at := 0; at < len(b); {
-		f := bytes.NewReader(b[at:])
-		var two [2]byte
-		if _, err := io.ReadFull(f, two[:]); err != nil {
-			return frames, -1
-		}
-		h := Header{Opcode: Opcode(two[0] & 15), Fin: two[0] >= 0x80, Compressed: two[0]&0x40 != 0, Masked: two[1] >= 0x80}
-		known := slices.Contains([]Opcode{0, 1, 2, 8, 9, 10}, h.Opcode)
-		short := two[1] & 0x7f
-		rsv1 := h.Compressed && !(r.Deflate && (h.Opcode == 1 || h.Opcode == 2))
-		control := h.Opcode >= 8
-		if !known || rsv1 || two[0]&0x30 != 0 || h.Masked != r.Masked || control && (!h.Fin || short > 125) ||
-			h.Opcode == 0 && open == 0 || (h.Opcode == 1 || h.Opcode == 2) && open != 0 || h.Opcode == 8 && short == 1 {
+		h, good, whole := s.frame(b[at:])
+		if !good {
 			return frames, at
 		}
-		length := uint64(short)
-		switch short {
-		case 126:
-			var l uint16
-			if binary.Read(f, binary.BigEndian, &l) != nil {
-				return frames, -1
-			}
-			if length = uint64(l); length < 126 {
-				return frames, at
-			}
-		case 127:
-			if binary.Read(f, binary.BigEndian, &length) != nil {
-				return frames, -1
-			}
-			if length < 65536 || length >= 1<<63 {
-				return frames, at
-			}
-		}
-		if h.Masked {
-			if _, err := io.ReadFull(f, h.Mask[:]); err != nil {
-				return frames, -1
-			}
-		}
-		h.Payload, h.Len = int64(length), int(int64(len(b)-at)-int64(f.Len()))
-		payload := b[at+h.Len : at+h.Len+int(min(h.Payload, int64(f.Len())))]
-		switch {
-		case h.Opcode == 8:
-			if int64(len(payload)) < h.Payload {
-				return frames, -1
-			}
-			h.Code = 1005
-			if len(payload) > 0 {
-				c := bytes.Clone(payload)
-				mask(c, h.Mask)
-				h.Code = int(binary.BigEndian.Uint16(c))
-				if h.Code < 1000 || h.Code == 1004 || h.Code == 1005 || h.Code == 1006 || h.Code > 1014 && h.Code < 3000 || h.Code > 4999 {
-					return frames, at
-				}
-			}
-		case !control:
-			if h.Opcode != 0 {
-				open, size, parts, h.First = h.Opcode, 0, 0, true
-			}
-			parts++
-			if r.MaxMessage > 0 && (h.Payload > r.MaxMessage || size+h.Payload > r.MaxMessage) || r.MaxFragments > 0 && parts > r.MaxFragments {
-				return frames, at
-			}
-			if h.Payload > 1<<62 {
-				return frames, -1 // far beyond any stream here
-			}
-			size += h.Payload
-			h.Message, h.Size = open, size
-			if h.Fin {
-				open = 0
-			}
+		if !whole {
+			return frames, -1
 		}
 		frames = append(frames, seen{at, h})
 		if h.Payload > int64(len(b)) {
@@ -102,6 +45,90 @@ func reference(b []byte, r Rules) (frames []seen, bad int) {
 		at += h.Len + int(h.Payload)
 	}
 	return frames, -1
+}
+
+// frame decodes the frame at the start of b.
+func (s *spec) frame(b []byte) (h Header, good, whole bool) {
+	f := bytes.NewReader(b)
+	var two [2]byte
+	if _, err := io.ReadFull(f, two[:]); err != nil {
+		return h, true, false
+	}
+	h = Header{Opcode: Opcode(two[0] & 15), Fin: two[0] >= 0x80, Compressed: two[0]&0x40 != 0, Masked: two[1] >= 0x80}
+	if two[0]&0x30 != 0 || s.forbids(h, two[1]&0x7f) {
+		return h, false, false
+	}
+	length := uint64(two[1] & 0x7f)
+	switch length {
+	case 126:
+		var l uint16
+		if binary.Read(f, binary.BigEndian, &l) != nil {
+			return h, true, false
+		}
+		if length = uint64(l); length < 126 {
+			return h, false, false
+		}
+	case 127:
+		if binary.Read(f, binary.BigEndian, &length) != nil {
+			return h, true, false
+		}
+		if length < 65536 || length >= 1<<63 {
+			return h, false, false
+		}
+	}
+	if h.Masked {
+		if _, err := io.ReadFull(f, h.Mask[:]); err != nil {
+			return h, true, false
+		}
+	}
+	h.Payload, h.Len = int64(length), len(b)-f.Len()
+	if h.Opcode == 8 {
+		return s.close(b, h)
+	}
+	return s.data(h)
+}
+
+// forbids knows what the first two bytes may not be.
+func (s *spec) forbids(h Header, short byte) bool {
+	first, control := h.Opcode == 1 || h.Opcode == 2, h.Opcode >= 8
+	compressible := s.rules.Deflate && first
+	return !slices.Contains([]Opcode{0, 1, 2, 8, 9, 10}, h.Opcode) || h.Compressed && !compressible || h.Masked != s.rules.Masked ||
+		control && (!h.Fin || short > 125) || h.Opcode == 0 && s.open == 0 || first && s.open != 0 || h.Opcode == 8 && short == 1
+}
+
+func (s *spec) close(b []byte, h Header) (Header, bool, bool) {
+	if len(b) < h.Len+int(h.Payload) {
+		return h, true, false
+	}
+	if h.Code = 1005; h.Payload == 0 {
+		return h, true, true
+	}
+	c := bytes.Clone(b[h.Len : h.Len+2])
+	mask(c, h.Mask)
+	h.Code = int(binary.BigEndian.Uint16(c))
+	reserved := h.Code < 1000 || h.Code == 1004 || h.Code == 1005 || h.Code == 1006 || h.Code > 1014 && h.Code < 3000 || h.Code > 4999
+	return h, !reserved, true
+}
+
+func (s *spec) data(h Header) (Header, bool, bool) {
+	if h.Opcode >= 8 {
+		return h, true, true
+	}
+	if h.Opcode != 0 {
+		s.open, s.size, s.parts, h.First = h.Opcode, 0, 0, true
+	}
+	limit := s.rules.MaxMessage
+	if limit == 0 {
+		limit = math.MaxInt64
+	}
+	if s.parts++; h.Payload > limit-s.size || s.rules.MaxFragments > 0 && s.parts > s.rules.MaxFragments {
+		return h, false, false
+	}
+	s.size += h.Payload
+	if h.Message, h.Size = s.open, s.size; h.Fin {
+		s.open = 0
+	}
+	return h, true, true
 }
 
 // walkAll runs a Walker over the stream cut as cuts say, the way a pump does.
@@ -158,7 +185,15 @@ func FuzzWalker(f *testing.F) {
 		{0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4},
 		frame(true, 0x81, []byte("hello")), frame(false, 0x81, make([]byte, 70000)), closeFrame(true, 1000, "bye"), closeFrame(false, 1005, ""),
 		bytes.Join([][]byte{frame(true, 0x01, []byte("a")), frame(true, 0x89, nil), frame(true, 0x80, []byte("b"))}, nil),
-		{0x82, 0x7e, 0, 125}, {0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, {0x09, 0}, {0x89, 0x7e}, {0xc1, 0}, {0xf1, 0}, {0x83, 0}, {0x80, 0}, {0x88, 1, 3},
+		{0x82, 0x7e, 0, 125},
+		{0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff},
+		{0x09, 0},
+		{0x89, 0x7e},
+		{0xc1, 0},
+		{0xf1, 0},
+		{0x83, 0},
+		{0x80, 0},
+		{0x88, 1, 3},
 	} {
 		for flags := range uint8(8) {
 			f.Add(s, flags, uint8(1))

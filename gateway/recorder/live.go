@@ -62,13 +62,15 @@ type refusals struct {
 	counts map[[2]string]int64
 }
 
-func (r *refusals) add(pool, reason string) {
+func (r *refusals) add(pool, reason string) { r.addN(pool, reason, 1) }
+
+func (r *refusals) addN(pool, reason string, n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counts == nil {
 		r.counts = map[[2]string]int64{}
 	}
-	r.counts[[2]string{pool, reason}]++
+	r.counts[[2]string{pool, reason}] += n
 }
 
 func (r *refusals) take() []Refusals {

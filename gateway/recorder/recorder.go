@@ -150,6 +150,13 @@ func (r *Recorder) Refused(pool string, reason gateway.Refusal) {
 // caller notes them in the log.
 func (r *Recorder) TakeRefusals() []Refusals { return r.refusals.take() }
 
+// ReturnRefusals counts again what could not be noted.
+func (r *Recorder) ReturnRefusals(of []Refusals) {
+	for _, n := range of {
+		r.refusals.addN(n.Pool, n.Reason, n.Count)
+	}
+}
+
 // errNoPool says that the gateway has a pool that the policy has not.
 var errNoPool = errors.New("the policy has no such pool")
 
