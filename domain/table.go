@@ -53,7 +53,8 @@ var ErrUnknownType = errors.New("event type is not in the table; upgrade this re
 // A Table declares event types.
 type Table struct{ specs map[EventType]EventSpec }
 
-// NewTable makes a table; a type declared twice or upcast to nothing is an error.
+// NewTable makes a table; a type declared twice, upcast to nothing or in a circle
+// is an error.
 func NewTable(specs ...EventSpec) (Table, error) {
 	t := Table{specs: make(map[EventType]EventSpec, len(specs))}
 	for _, s := range specs {
@@ -65,6 +66,13 @@ func NewTable(specs ...EventSpec) (Table, error) {
 	for _, s := range specs {
 		if _, ok := t.specs[s.Next]; (s.Next != "") != (s.Upcast != nil) || (s.Next != "" && !ok) {
 			return Table{}, fmt.Errorf("event type %s: next version %q has no upcaster or no row", s.Type, s.Next)
+		}
+	}
+	for _, s := range specs {
+		for steps := 0; s.Next != ""; s = t.specs[s.Next] {
+			if steps++; steps > len(specs) {
+				return Table{}, fmt.Errorf("event type %s: its versions go in a circle", s.Type)
+			}
 		}
 	}
 	return t, nil

@@ -105,7 +105,9 @@ func byteChanges() []change {
 			b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] ^= rapid.ByteRange(1, 255).Draw(t, "bits")
 			s.Envelope = string(b)
 		}),
-		on("envelope length", func(t *rapid.T, s *storedEvent) { s.Envelope = s.Envelope[:rapid.IntRange(0, len(s.Envelope)-1).Draw(t, "n")] }),
+		on("envelope length", func(t *rapid.T, s *storedEvent) {
+			s.Envelope = s.Envelope[:rapid.IntRange(0, len(s.Envelope)-1).Draw(t, "n")]
+		}),
 		on("data byte", func(t *rapid.T, s *storedEvent) {
 			s.Data[rapid.IntRange(0, len(s.Data)-1).Draw(t, "at")] ^= rapid.ByteRange(1, 255).Draw(t, "bits")
 		}),
