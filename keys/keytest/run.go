@@ -38,16 +38,48 @@ func Run(t *testing.T, open Open) {
 		{"ChangeRace", testChangeRace},
 		{"RetentionRace", testRetentionRace},
 		{"DocumentRace", testDocumentRace},
-		{"Ring", testRing},
+		{"Enrol", testRingEnrol},
+		{"ExternalIDs", testExternalIDs},
+		{"Sealing", testSealing},
+		{"SealingRefused", testSealingRefused},
+		{"SealingClock", testSealingClock},
+		{"SealingGens", testSealingGens},
+		{"IssueAhead", testIssueAhead},
+		{"Expiry", testExpiry},
+		{"ShortenedPeriod", testShortenedPeriod},
+		{"EarlyExpiryRefused", testEarlyExpiryRefused},
+		{"UnknownKey", testUnknownKey},
+		{"Unavailable", testUnavailable},
+		{"Fence", testFence},
+		{"FenceWhileSealing", testFenceWhileSealing},
+		{"EraseClass", testEraseClass},
+		{"EraseRange", testEraseRange},
+		{"EraseSubject", testEraseSubject},
+		{"ErasePlan", testErasePlan},
+		{"BadDestruction", testBadDestruction},
+		{"Anonymous", testAnonymous},
+		{"EraseLinked", testEraseLinked},
+		{"RetireBlock", testRetireBlock},
+		{"Faults", testFaults},
+		{"Replay", testReplay},
+		{"ReplayAfterEveryStep", testReplayAfterEveryStep},
+		{"Status", testStatus},
+		{"Model", testModel},
 	}
 	for _, s := range suite {
 		t.Run(s.name, func(t *testing.T) { s.test(t, open) })
 	}
 }
 
+// A tester is what a test fails through: *testing.T or *rapid.T.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // A fixture is one custodian that can be closed and opened again.
 type fixture struct {
-	t     *testing.T
+	t     tester
 	open  Open
 	place string
 	keys.Custodian
@@ -55,9 +87,16 @@ type fixture struct {
 
 func newFixture(t *testing.T, open Open) *fixture {
 	t.Helper()
-	f := &fixture{t: t, open: open, place: t.TempDir()}
-	f.start()
+	f := newFixtureAt(t, open, t.TempDir())
 	t.Cleanup(func() { check(t, f.Custodian.Close()) })
+	return f
+}
+
+// newFixtureAt leaves closing to the caller.
+func newFixtureAt(t tester, open Open, place string) *fixture {
+	t.Helper()
+	f := &fixture{t: t, open: open, place: place}
+	f.start()
 	return f
 }
 
@@ -83,21 +122,21 @@ func (f *fixture) twice(fn func()) {
 	fn()
 }
 
-func check(t *testing.T, err error) {
+func check(t tester, err error) {
 	t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 }
 
-func wantErr(t *testing.T, err, want error) {
+func wantErr(t tester, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
 		t.Fatalf("error %v, want %v", err, want)
 	}
 }
 
-func equal[T comparable](t *testing.T, what string, got, want T) {
+func equal[T comparable](t tester, what string, got, want T) {
 	t.Helper()
 	if got != want {
 		t.Fatalf("%s: %v, want %v", what, got, want)

@@ -1,5 +1,0 @@
-package keytest
-
-import "testing"
-
-func testRing(t *testing.T, open Open) {}
