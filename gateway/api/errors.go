@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -28,6 +29,8 @@ const (
 	CodeConflict    = "conflict"
 	CodeUnavailable = "unavailable"
 	CodeTampered    = "tampered"
+	CodeErased      = "erased"
+	CodeExpired     = "expired"
 	CodeInternal    = "internal"
 )
 
@@ -44,8 +47,13 @@ var errorTable = []struct {
 	{domain.ErrUnavailable, http.StatusServiceUnavailable, CodeUnavailable, "The store or the custodian does not answer; nothing was changed that was not acknowledged"},
 	{domain.ErrFenced, http.StatusConflict, CodeConflict, "An erasure of this person is in progress; try again"},
 	{domain.ErrConflict, http.StatusConflict, CodeConflict, "Changed by someone else meanwhile; try again"},
+	{domain.ErrErased, http.StatusGone, CodeErased, "It was erased; its receipt says so"},
+	{domain.ErrExpired, http.StatusGone, CodeExpired, "Its period is over and its key is destroyed"},
+	{domain.ErrHeld, http.StatusUnprocessableEntity, CodeRefused, "Only a legal hold still keeps it"},
 	{domain.ErrDenied, http.StatusForbidden, CodeDenied, "Not allowed"},
 	{domain.ErrNotFound, http.StatusNotFound, CodeNotFound, "There is no such thing"},
+	{context.Canceled, http.StatusServiceUnavailable, CodeUnavailable, "Given up before it ended"},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, CodeUnavailable, "Not answered in time; try again"},
 }
 
 // Wire turns an error into what the caller sees.
@@ -65,6 +73,16 @@ func Wire(err error) *Error {
 // Usage is an error of what the caller typed; the message says what to do.
 func Usage(message string) *Error {
 	return &Error{Code: CodeUsage, Message: message, Status: http.StatusBadRequest}
+}
+
+// Unavailable says that something cannot be done now, and when it can.
+func Unavailable(message string) *Error {
+	return &Error{Code: CodeUnavailable, Message: message, Status: http.StatusServiceUnavailable}
+}
+
+// Denied says that the caller may not do this.
+func Denied(message string) *Error {
+	return &Error{Code: CodeDenied, Message: message, Status: http.StatusForbidden}
 }
 
 // Refused is a refusal by a rule.

@@ -39,7 +39,8 @@ type Service interface {
 	// SubjectExport writes a zip; nothing is written before the access is recorded.
 	SubjectExport(ctx context.Context, c Caller, id string, w io.Writer) error
 
-	// Erase carries a request out, or finishes it.
+	// Erase carries a request out, or finishes it. If it fails after the request was
+	// noted it returns both: a result whose state is StatePending, and the error.
 	Erase(ctx context.Context, c Caller, r EraseRequest) (EraseResult, error)
 	// Receipt returns a receipt as it stands in the log, by its id.
 	Receipt(ctx context.Context, c Caller, id string) (ReceiptFile, error)
@@ -52,7 +53,8 @@ type Service interface {
 	Digest(ctx context.Context, c Caller, view string) (ViewDigest, error)
 	// Rebuild builds views anew from the log; no name means all of them.
 	Rebuild(ctx context.Context, c Caller, names []string, p Progress) (Rebuilt, error)
-	// Replay builds the views as of a moment into the SQLite file at path.
+	// Replay builds the views as of a moment into the SQLite file at path, which does
+	// not exist before.
 	Replay(ctx context.Context, c Caller, asOf time.Time, path string, p Progress) (Replay, error)
 
 	KeysStatus(ctx context.Context, c Caller) (KeysStatus, error)
@@ -129,7 +131,12 @@ type EraseRequest struct {
 	Channel string    `json:"channel,omitempty"`
 }
 
-// An EraseResult answers an erasure.
+// StatePending is the state of an erasure that is not finished: something may
+// still open. The same request again goes on with it.
+const StatePending = "pending"
+
+// An EraseResult answers an erasure. With the state pending it comes together
+// with an error, and has no receipt.
 type EraseResult struct {
 	Request  string  `json:"request"`
 	State    string  `json:"state"` // keys-destroyed, disposed, completed, pending, withheld
