@@ -1,0 +1,20 @@
+// Package projections turns the log into read models. One loop serves live and
+// rebuild: it reads from a checkpoint, verifies every event, folds a batch in
+// memory and hands it to its consumers, each of which writes rows and checkpoint
+// in one transaction.
+//
+// Promises:
+//
+//   - A rebuilt view equals the live one at the same position, row for row,
+//     disposals included (Digest). So a view is a pure function of the events
+//     that were not disposed of and of the records that stand for the others.
+//   - An outage moves no checkpoint. A failing tag, an unknown event type and a
+//     log that went back stop the loop loudly.
+//   - Rows hold refs, facts, counts, hours and log positions: never clear
+//     personal data, never the store's own time, never the reader's clock. A body
+//     is not opened, and no key is seen here.
+//   - Every row about a person belongs to one stream and bucket, and goes with
+//     it; sums over streams are taken when they are read.
+//
+// Engines store rows; they know nothing of views (see Generation).
+package projections

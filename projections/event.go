@@ -1,0 +1,180 @@
+package projections
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore"
+)
+
+// An Event is what consumers apply: an event of this ledger, verified, with its
+// clear part read. The parts behind Name are set by event type.
+type Event struct {
+	domain.Recorded
+	Name domain.StreamName
+	// Envelope is zero for a deleted stream (eventstore.DeletedType).
+	Envelope domain.Envelope
+	// Destruction is set for destruction.begun, done and carried.
+	Destruction *Destruction
+	// Disposal is set for bucket.disposed, subject.disposed and stream.disposed.
+	Disposal *Disposal
+	// Policy is set for policy.revised.
+	Policy *domain.Policy
+	// owner and ref are texts of the place, empty for events about nobody. The
+	// owner is the person's ref, or the block of an anonymous ref, which is then in
+	// ref; ref is empty otherwise, because it would say the same twice.
+	owner, ref string
+}
+
+// Errors that stop the loop for good. Each needs an operator.
+var (
+	// ErrMisplaced: the envelope names another place than the stream.
+	ErrMisplaced = errors.New("event stands in the stream of another place")
+	// ErrFacts: a note's facts do not read as its type promises.
+	ErrFacts = errors.New("facts of a note cannot be read")
+	// ErrHolds: a disposal spared held data, which this release cannot apply.
+	ErrHolds = errors.New("disposal record names holds; upgrade this reader first")
+)
+
+// A parser makes Events of what the store delivers. It belongs to one goroutine.
+type parser struct {
+	streams domain.Streams
+	table   domain.Table
+	verify  func(domain.Recorded) error
+	raw     bool
+	names   map[domain.Stream]named
+}
+
+// named is a stream name read, with its owner's text.
+type named struct {
+	domain.StreamName
+	owner string
+}
+
+// maxNames bounds the parser's memory of stream names.
+const maxNames = 1 << 14
+
+// parse returns false for what no consumer sees: streams of others and the
+// store's own events, except the deletion of one of our streams.
+func (p *parser) parse(r domain.Recorded) (Event, bool, error) {
+	deleted := r.Type() == eventstore.DeletedType
+	if !r.Type().Ours() && !deleted {
+		return Event{}, false, nil
+	}
+	name, err := p.name(r.Stream())
+	if err != nil || name.Kind == domain.StreamForeign {
+		return Event{}, false, err
+	}
+	e := Event{Recorded: r, Name: name.StreamName}
+	if deleted {
+		return e, true, nil
+	}
+	if err := p.verify(r); err != nil {
+		return Event{}, false, fmt.Errorf("verifying event %s at %s: %w", r.ID(), r.Position, err)
+	}
+	if p.raw {
+		return e, true, nil
+	}
+	if err := p.decode(&e, name.owner); err != nil {
+		return Event{}, false, fmt.Errorf("event %s at %s: %w", r.ID(), r.Position, err)
+	}
+	return e, true, nil
+}
+
+func (p *parser) name(s domain.Stream) (named, error) {
+	if n, ok := p.names[s]; ok {
+		return n, nil
+	}
+	parsed, err := p.streams.Parse(s)
+	if err != nil {
+		return named{}, err
+	}
+	n := named{StreamName: parsed, owner: ownerOf(parsed)}
+	if len(p.names) >= maxNames {
+		clear(p.names)
+	}
+	p.names[s] = n
+	return n, nil
+}
+
+func (p *parser) decode(e *Event, owner string) error {
+	spec, err := p.table.Spec(e.Type())
+	if err != nil {
+		return err
+	}
+	if e.Envelope, err = domain.DecodeEnvelope(spec, e.Recorded.Envelope()); err != nil {
+		return err
+	}
+	if !inPlace(e) {
+		return ErrMisplaced
+	}
+	if e.Envelope.Scope != 0 {
+		e.owner = owner
+	}
+	if e.Name.Kind == domain.StreamAnonymous {
+		e.ref = e.Envelope.Ref.String()
+	}
+	return p.decodeNote(e)
+}
+
+// inPlace reports whether the envelope of a person's event names its stream.
+func inPlace(e *Event) bool {
+	env, n := &e.Envelope, &e.Name
+	switch {
+	case env.Scope == 0:
+		return true
+	case n.Kind == domain.StreamSubject:
+		return env.Class == n.Class && env.Tier == n.Tier && env.Gen == n.Gen && env.Ref == n.Ref
+	case n.Kind == domain.StreamAnonymous:
+		return env.Class == n.Class && env.Tier == n.Tier && env.Bucket == n.Bucket
+	}
+	return false
+}
+
+// decodeNote reads the facts and documents that more than one view needs, so
+// that applying them cannot fail.
+func (p *parser) decodeNote(e *Event) (err error) {
+	switch e.Type() {
+	case domain.DestructionBegun, domain.DestructionDone, domain.DestructionCarried:
+		e.Destruction, err = parseDestruction(e)
+	case domain.BucketDisposed, domain.SubjectDisposed, domain.StreamDisposed:
+		e.Disposal, err = parseDisposal(e)
+		if err == nil && e.Type() == domain.StreamDisposed {
+			err = p.cuttable(e.Disposal)
+		}
+	case domain.PolicyRevised:
+		e.Policy, err = parsePolicy(e)
+	}
+	return err
+}
+
+// ownerOf is the id that a stream belongs to: a person's ref, or the block of
+// anonymous connections. Empty for streams that are about nobody.
+func ownerOf(n domain.StreamName) string {
+	switch n.Kind {
+	case domain.StreamSubject:
+		return n.Ref.String()
+	case domain.StreamAnonymous:
+		return n.Block.String()
+	default:
+		return ""
+	}
+}
+
+// at is the event's position as views keep it. The commit half alone orders
+// events of different appends; equal halves belong to one append.
+func (e *Event) at() int64 { return int64(e.Position.Commit) } //nolint:gosec // below 2^63 in every store
+
+// cuttable refuses a record of a cut in a stream whose rows are not kept by
+// revision: only node streams and the stream destruction are cut this way.
+func (p *parser) cuttable(d *Disposal) error {
+	n, err := p.streams.Parse(d.Stream)
+	if err != nil {
+		return err
+	}
+	if n.Kind != domain.StreamNode && n.Kind != domain.StreamDestruction {
+		return fmt.Errorf("stream.disposed of %s: %w", d.Stream, ErrFacts)
+	}
+	return nil
+}
