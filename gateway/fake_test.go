@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -27,6 +28,7 @@ type record struct {
 	gate       chan struct{} // nil, or what Message waits for
 	interrupt  chan struct{}
 	interrupts sync.Once
+	waiting    atomic.Int32 // Messages that block
 	failOpen   error
 }
 
@@ -45,6 +47,8 @@ func (r *record) Opened(_ time.Time, o Origin) error {
 
 func (r *record) Message(dir Direction, op Opcode, at time.Time, size int64) error {
 	if r.gate != nil {
+		r.waiting.Add(1)
+		defer r.waiting.Add(-1)
 		select {
 		case <-r.gate:
 		case <-r.interrupt:

@@ -91,6 +91,7 @@ func served(t *testing.T, o HandlerOptions, headers string, changes ...change) (
 	if res.StatusCode != 101 {
 		t.Fatalf("answer %s", res.Status)
 	}
+	r.settled(t)
 	return r, a, p, r.ledger.last(t)
 }
 
@@ -156,7 +157,9 @@ func TestHandlerPanic(t *testing.T) {
 
 func TestHandlerApplicationCloses(t *testing.T) {
 	_, a, p, rec := served(t, HandlerOptions{}, "")
-	p.send(frame(true, 0x81, []byte("bye")))
+	// What is unread when the application closes must not reset the close frame away.
+	p.send(frame(true, 0x81, []byte("bye")), bytes.Repeat(frame(true, 0x82, make([]byte, 1000)), 300))
+	time.Sleep(50 * time.Millisecond)
 	p.want(closeFrame(false, 4000, "told to"))
 	p.wantEnd()
 	_ = p.Close()

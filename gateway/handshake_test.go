@@ -274,8 +274,14 @@ func TestReloadKeepsLiveSockets(t *testing.T) {
 	f := frame(true, 0x81, []byte("on"))
 	client.send(f)
 	server.want(f)
-	if _, res := r.ask(t, "/", ""); res.StatusCode != 101 || len(other.conns)+len(other.heads) == 0 {
-		t.Fatalf("answer %s, the new upstream has %d", res.Status, len(other.conns))
+	if _, res := r.ask(t, "/", ""); res.StatusCode != 101 {
+		t.Fatalf("answer %s", res.Status)
+	}
+	select {
+	case moved := <-other.conns:
+		defer func() { _ = moved.Close() }()
+	case <-time.After(5 * time.Second):
+		t.Fatal("the new upstream got nothing")
 	}
 	if _, res := r.ask(t, "/", ""); res.StatusCode != 503 {
 		t.Fatalf("answer %s: the live socket was not counted", res.Status)
@@ -446,6 +452,7 @@ func TestDrainCuts(t *testing.T) {
 	r.ledger.gate = make(chan struct{})
 	client, _, rec := r.connect(t, "/", "")
 	client.send(frame(true, 0x81, []byte("waits for ever")))
+	eventually(t, "the ledger to block", func() bool { return rec.waiting.Load() == 1 })
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	begin := time.Now()

@@ -182,7 +182,16 @@ func (r *rig) connect(t testing.TB, path, headers string) (client, server *peerC
 		t.Fatal("the upstream got no connection")
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	return client, server, r.ledger.last(t)
+	rec = r.ledger.last(t)
+	r.settled(t)
+	return client, server, rec
+}
+
+// settled waits until every handshake under way is through: the client has its 101
+// a moment before the connection is live.
+func (r *rig) settled(t testing.TB) {
+	t.Helper()
+	eventually(t, "the handshake to end", func() bool { return r.g.entered.Load() == 0 })
 }
 
 func (p *peerConn) send(frames ...[]byte) {

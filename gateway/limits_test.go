@@ -76,6 +76,22 @@ func TestIdleResumeAndTimeout(t *testing.T) {
 	rec.endedAs(t, CodeGoingAway, IdleTooLong)
 }
 
+func TestTrafficIsNotIdle(t *testing.T) {
+	r := newRig(t, newBackend(t, nil, nil), pooled(func(p *Pool) { p.IdleAfter, p.IdleTimeout = 300*time.Millisecond, 300*time.Millisecond }))
+	client, server, rec := r.connect(t, "/", "")
+	text := frame(true, 0x81, []byte("x"))
+	for range 40 {
+		client.send(text)
+		server.want(text)
+		time.Sleep(20 * time.Millisecond)
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.idled != 0 || rec.closed != 0 {
+		t.Fatalf("idled %d times, closed %d %v", rec.idled, rec.code, rec.why)
+	}
+}
+
 func TestLifetime(t *testing.T) {
 	r := newRig(t, newBackend(t, nil, nil), pooled(func(p *Pool) { p.MaxLifetime = 60 * time.Millisecond }))
 	begin := time.Now()
@@ -126,6 +142,7 @@ func TestSeverCutsWhoDoesNotRead(t *testing.T) {
 		}()
 		if blocked {
 			client.send(frame(true, 0x81, []byte("waits")))
+			eventually(t, "the ledger to block, both ways", func() bool { return rec.waiting.Load() == 2 })
 		}
 		time.Sleep(100 * time.Millisecond)
 		begin := time.Now()

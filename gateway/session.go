@@ -197,15 +197,20 @@ func (s *session) check(now int64) int64 {
 	if s.ended.Load() {
 		return now + int64(time.Minute)
 	}
-	busy := s.busy[In].Load() || s.busy[Out].Load()
+	if s.busy[In].Load() || s.busy[Out].Load() {
+		// Waiting for the ledger or for a slow peer is not idleness, and what waits
+		// behind it could not be read yet.
+		s.lastByte.Store(now)
+		s.lastData.Store(now)
+	}
 	switch {
 	case s.lives != 0 && now >= s.lives:
 		s.end(CodeGoingAway, LivedTooLong, s.route.CloseTimeout)
 	case s.expires != 0 && now >= s.expires:
 		s.end(CodeTokenExpired, TokenExpired, s.route.CloseTimeout)
-	case s.route.IdleTimeout > 0 && !busy && now-s.lastByte.Load() >= int64(s.route.IdleTimeout):
+	case s.route.IdleTimeout > 0 && now-s.lastByte.Load() >= int64(s.route.IdleTimeout):
 		s.end(CodeGoingAway, IdleTooLong, s.route.CloseTimeout)
-	case !busy && !s.idle.Load() && now-s.lastData.Load() >= int64(s.route.IdleAfter):
+	case !s.idle.Load() && now-s.lastData.Load() >= int64(s.route.IdleAfter):
 		s.fallIdle(now)
 	}
 	return max(s.next(), now+int64(s.g.roster.tick))

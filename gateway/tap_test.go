@@ -103,6 +103,7 @@ func TestTapCloses(t *testing.T) {
 		do   func(client, server *peerConn)
 		code int
 		why  CloseReason
+		in   int // messages of the client
 	}{
 		{"client without a code", func(c, s *peerConn) {
 			c.send(frame(true, 0x88, nil))
@@ -111,7 +112,7 @@ func TestTapCloses(t *testing.T) {
 			_ = s.Close()
 			c.want(frame(false, 0x88, nil))
 			c.wantEnd()
-		}, CodeNoStatus, ClosedByClient},
+		}, CodeNoStatus, ClosedByClient, 0},
 		{"upstream closes and the client answers", func(c, s *peerConn) {
 			s.send(back, closeFrame(false, 1001, "restart"))
 			c.want(back, closeFrame(false, 1001, "restart"))
@@ -119,7 +120,7 @@ func TestTapCloses(t *testing.T) {
 			s.want(closeFrame(true, 1001, ""))
 			_ = s.Close()
 			c.wantEnd()
-		}, CodeGoingAway, ClosedByUpstream},
+		}, CodeGoingAway, ClosedByUpstream, 0},
 		{"data after a close frame goes nowhere", func(c, s *peerConn) {
 			c.send(closeFrame(true, 1000, ""), text)
 			s.want(closeFrame(true, 1000, ""))
@@ -127,19 +128,19 @@ func TestTapCloses(t *testing.T) {
 			_ = s.Close()
 			c.want(closeFrame(false, 1000, ""))
 			c.wantEnd()
-		}, 1000, ClosedByClient},
+		}, 1000, ClosedByClient, 0},
 		{"client vanishes", func(c, s *peerConn) {
 			c.send(text)
 			s.want(text)
 			_ = c.Close()
 			s.wantEnd()
-		}, CodeAbnormal, LostClient},
+		}, CodeAbnormal, LostClient, 1},
 		{"upstream vanishes", func(c, s *peerConn) {
 			s.send(back)
 			c.want(back)
 			_ = s.Close()
 			c.wantEnd()
-		}, CodeAbnormal, LostUpstream},
+		}, CodeAbnormal, LostUpstream, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,6 +151,9 @@ func TestTapCloses(t *testing.T) {
 			tt.do(client, server)
 			_, _ = client.Close(), server.Close()
 			rec.endedAs(t, tt.code, tt.why)
+			if in, _ := rec.counts(); in != tt.in {
+				t.Errorf("%d messages of the client recorded, want %d", in, tt.in)
+			}
 			if d := time.Since(begin); d > time.Second {
 				t.Errorf("took %v", d)
 			}
