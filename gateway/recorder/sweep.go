@@ -23,6 +23,10 @@ func (d *dirtyList) add(r *recording) {
 		return
 	}
 	r.dirty = true
+	d.put(r)
+}
+
+func (d *dirtyList) put(r *recording) {
 	d.mu.Lock()
 	d.list = append(d.list, r)
 	d.mu.Unlock()
@@ -57,9 +61,13 @@ func (r *Recorder) sweep(ctx context.Context) {
 	}
 }
 
-// sweep hands over an old chunk and lists a younger one again.
+// sweep hands over an old chunk and lists a younger one again. A connection that
+// is busy, or waits for room in its queue, must not hold up the others.
 func (r *recording) sweep(now time.Time) {
-	r.mu.Lock()
+	if !r.mu.TryLock() {
+		r.recorder.dirty.put(r)
+		return
+	}
 	defer r.mu.Unlock()
 	r.dirty = false
 	if r.chunk == nil {
