@@ -21,7 +21,7 @@ const (
 // Transforms of a field's value before it is sealed.
 const (
 	TransformNone     = "none"
-	TransformTruncate = "truncate" // an address to /24 or /48
+	TransformTruncate = "truncate" // an address to /24 or /48, a time to its hour, a text to its first word
 	TransformHMAC     = "hmac"
 )
 

@@ -39,6 +39,9 @@ var builtinScopes = map[Class]Scope{
 // Builtin reports whether c is a class that Lethe itself fills.
 func (c Class) Builtin() bool { return builtinScopes[c] != 0 }
 
+// countFields are numbers, of which truncating would keep everything.
+var countFields = []string{"duration", "bytes", "control_frames"}
+
 var (
 	idForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 	fieldForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
@@ -210,7 +213,7 @@ func (v *validation) tier(at string, c ClassRule, tier Period) {
 		v.add(at, "is empty: write a period such as P7D")
 	case !tier.Covers(2, c.Bucket):
 		v.add(at, "%s is less than two buckets of a %s: lengthen it, or take a narrower bucket", tier, c.Bucket)
-	case tier != c.Retention && tier.Shorter(c.Retention) == c.Retention:
+	case !c.Retention.IsZero() && tier != c.Retention && tier.Shorter(c.Retention) == c.Retention:
 		v.add(at, "%s is longer than the class's own %s: a person can only shorten", tier, c.Retention)
 	}
 }
@@ -223,8 +226,11 @@ func (v *validation) field(at string, f Field) {
 		v.add(at+".name", "no event has a field %q and no pool extracts it: known are %s", f.Name, strings.Join(slices.Sorted(maps.Keys(v.fields)), ", "))
 	}
 	v.word(at+".transform", orText(f.Transform, TransformNone), TransformNone, TransformTruncate, TransformHMAC)
-	if f.Transform == TransformTruncate && f.Name != "ip" {
-		v.add(at+".transform", "truncate is for ip: use hmac or none for %s", f.Name)
+	if f.Transform == TransformTruncate && slices.Contains(countFields, f.Name) {
+		v.add(at+".transform", "truncate is for addresses, times and texts: leave it out for %s", f.Name)
+	}
+	if columnNames[f.Name] != 0 && f.Transform != "" && f.Transform != TransformNone {
+		v.add(at+".transform", "%s is a column of message metadata and stays as it is: leave transform out", f.Name)
 	}
 }
 

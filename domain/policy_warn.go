@@ -16,8 +16,10 @@ var roleWords = []string{
 func (p *Policy) Warnings() []Problem {
 	v := &validation{policy: p}
 	for _, f := range []struct{ path, value string }{
-		{"controller.contact", p.Controller.Contact}, {"controller.dpo", p.Controller.DPO},
-		{"controller.name", p.Controller.Name}, {"controller.address", p.Controller.Address},
+		{"controller.contact", p.Controller.Contact},
+		{"controller.dpo", p.Controller.DPO},
+		{"controller.name", p.Controller.Name},
+		{"controller.address", p.Controller.Address},
 	} {
 		if personalAddress(f.value) {
 			v.add(f.path, "looks like a person's own address; the policy stands in the log in clear for ever: use a role address")

@@ -84,8 +84,14 @@ func TestPeriodOrder(t *testing.T) {
 		width  domain.Width
 		want   bool
 	}{
-		{"P2D", domain.Day, true}, {"PT47H", domain.Day, false}, {"P2M", domain.Month, true}, {"P60D", domain.Month, false},
-		{"P24M", domain.Year, true}, {"P23M", domain.Year, false}, {"PT2M", domain.Minute, true}, {"P400Y", domain.Year, true},
+		{"P2D", domain.Day, true},
+		{"PT47H", domain.Day, false},
+		{"P2M", domain.Month, true},
+		{"P60D", domain.Month, false},
+		{"P24M", domain.Year, true},
+		{"P23M", domain.Year, false},
+		{"PT2M", domain.Minute, true},
+		{"P400Y", domain.Year, true},
 	} {
 		if got := domain.MustPeriod(c.period).Covers(2, c.width); got != c.want {
 			t.Errorf("%s covers two %ss: %v", c.period, c.width, got)
