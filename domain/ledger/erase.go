@@ -171,7 +171,7 @@ const defaultGround = "A17-1"
 func (l *Ledger) decide(want Erasure) (*erasure, error) {
 	w := &erasure{
 		Request: want.Request, Receipt: domain.New[domain.ReceiptID](), Received: l.Clock().UTC(),
-		Ground: want.Ground, Reason: want.Reason, Channel: want.Channel, Role: want.Principal.Role,
+		Narrow: len(want.Classes) > 0 || want.Purpose != "", Ground: want.Ground, Reason: want.Reason, Channel: want.Channel, Role: want.Principal.Role,
 	}
 	if w.Ground == "" {
 		w.Ground = defaultGround
@@ -198,7 +198,7 @@ func (l *Ledger) decide(want Erasure) (*erasure, error) {
 	return w, nil
 }
 
-func kindOf(want Erasure) keys.Kind {
+func kindOf(want Erasure) keys.DestructionKind {
 	switch {
 	case !want.From.IsZero() || !want.Before.IsZero():
 		return keys.DestroyRange
@@ -251,7 +251,31 @@ func (l *Ledger) identify(ctx context.Context, w *erasure, externalID string) er
 	}
 	w.Destruction.Ref = subject.Ref
 	w.FileClass = domain.ClassRights
+	if err := l.widen(ctx, w); err != nil {
+		return err
+	}
 	person.Scope = domain.Obligated
 	w.File, err = l.obligated(ctx, person)
 	return err
+}
+
+// widen adds to a request that names no class those which the person has keys of
+// and the policy no longer has.
+func (l *Ledger) widen(ctx context.Context, w *erasure) error {
+	if w.Narrow {
+		return nil
+	}
+	had, err := l.Ring.Classes(ctx, w.Destruction.Ref)
+	if err != nil {
+		return fmt.Errorf("classes of the person: %w", err)
+	}
+	for _, c := range had {
+		if !slices.Contains(w.Erase, c) {
+			w.Erase = append(w.Erase, c)
+		}
+	}
+	if w.Destruction.Kind == keys.DestroyRange {
+		w.Destruction.Classes = w.Erase
+	}
+	return nil
 }

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -112,7 +111,7 @@ func (l *Ledger) begun(ctx context.Context, d keys.Destruction, after domain.Rev
 func destructionFacts(d keys.Destruction, p keys.Plan, journal *uint64) domain.Facts {
 	facts := domain.NewFacts(
 		domain.Name("kind", d.Kind), domain.UUID("command", d.Command), domain.UUID("ref", d.Ref), domain.UUID("block", d.Block),
-		domain.List("classes", p.Classes), domain.List("buckets", p.Buckets),
+		domain.List("classes", p.ClassGens()), domain.List("buckets", p.BucketNames()),
 	)
 	if journal != nil {
 		facts = append(facts, domain.Int("keys", int64(p.Keys)), domain.Int("journal", int64(*journal))) //nolint:gosec // counts
@@ -136,10 +135,10 @@ func (l *Ledger) plan(ctx context.Context, w *erasure) error {
 // journal names the dead keys, in the log first and then on disk. Once a line
 // stands, its keys open nothing, whatever is restored.
 func (l *Ledger) journal(ctx context.Context, w *erasure) error {
-	if w.nothing() || w.Journal != nil || len(w.Plan.Dead) == 0 {
+	if w.nothing() || w.Journal != nil || len(w.Plan.Tags) == 0 {
 		return nil
 	}
-	seq, err := l.Journal.Name(ctx, w.Destruction.Command, string(w.Destruction.Kind), w.Plan.Dead)
+	seq, err := l.Journal.Name(ctx, w.Destruction.Command, string(w.Destruction.Kind), w.Plan.Tags)
 	if err != nil {
 		return err
 	}
@@ -201,9 +200,13 @@ func (l *Ledger) sealProbe(ctx context.Context, w *erasure) error {
 	return l.save(ctx, w)
 }
 
+// probe opens the probe, and asks for the key of every bucket that a range took.
 func (l *Ledger) probe(ctx context.Context, w *erasure) error {
-	if w.nothing() || w.Probe == nil || len(w.Signed) > 0 {
+	if w.nothing() || len(w.Signed) > 0 {
 		return nil
+	}
+	if w.Probe == nil {
+		return l.probeBuckets(ctx, w)
 	}
 	event := domain.NewSealed(w.Probe.ID, w.Probe.Stream, w.Probe.Type, w.Probe.Envelope, w.Probe.Data)
 	_, err := l.Open(ctx, domain.Recorded{Sealed: event})
@@ -211,6 +214,23 @@ func (l *Ledger) probe(ctx context.Context, w *erasure) error {
 		return nil
 	}
 	return fmt.Errorf("%w: it reads %w", ErrStillOpens, orPresent(err))
+}
+
+func (l *Ledger) probeBuckets(ctx context.Context, w *erasure) error {
+	for _, g := range w.Plan.Gens {
+		for _, b := range w.Plan.Buckets {
+			if b.Class != g.Class {
+				continue
+			}
+			_, err := l.Ring.Opening(ctx, domain.Where{
+				Ledger: l.ID, Scope: domain.Erasable, Ref: w.Destruction.Ref, Class: b.Class, Tier: b.Tier, Bucket: b.Bucket, Gen: g.Gen,
+			}, domain.BlockID{})
+			if !errors.Is(err, domain.ErrErased) {
+				return fmt.Errorf("%w: %s reads %w", ErrStillOpens, b, orPresent(err))
+			}
+		}
+	}
+	return nil
 }
 
 var errPresent = errors.New("present")
@@ -308,4 +328,3 @@ func (l *Ledger) close(ctx context.Context, w *erasure) error {
 	w.Destruction.Ref = domain.SubjectRef{}
 	return l.save(ctx, w)
 }
-

@@ -24,6 +24,7 @@ type erasure struct {
 	FileClass   domain.Class      `json:"file_class"`
 	Erase       []domain.Class    `json:"erase"`
 	Withheld    []domain.Withheld `json:"withheld"`
+	Narrow      bool              `json:"narrow,omitempty"` // names classes or a purpose
 	Ground      string            `json:"ground"`
 	Reason      string            `json:"reason"`
 	Channel     string            `json:"channel"`

@@ -85,6 +85,11 @@ func (l *Ledger) takeExpiry(ctx context.Context) (*expiry, error) {
 
 // runExpiry is the same walk as an erasure's, without a request.
 func (l *Ledger) runExpiry(ctx context.Context, w *expiry) (Expired, error) {
+	if w.Journal == nil {
+		if err := l.Ring.Fence(ctx, w.Destruction); err != nil {
+			return Expired{}, err
+		}
+	}
 	if w.Plan == nil {
 		plan, err := l.Ring.Plan(ctx, w.Destruction)
 		if err != nil {
@@ -96,7 +101,7 @@ func (l *Ledger) runExpiry(ctx context.Context, w *expiry) (Expired, error) {
 		return Expired{}, err
 	}
 	if w.Journal == nil {
-		seq, err := l.Journal.Name(ctx, w.Destruction.Command, string(keys.DestroyRetention), w.Plan.Dead)
+		seq, err := l.Journal.Name(ctx, w.Destruction.Command, string(keys.DestroyRetention), w.Plan.Tags)
 		if err != nil {
 			return Expired{}, fmt.Errorf("journalling the expiry: %w", err)
 		}
@@ -147,7 +152,7 @@ func (l *Ledger) saveExpiry(ctx context.Context, w *expiry) error {
 func (l *Ledger) NextDue(ctx context.Context, limit time.Duration) (time.Duration, error) {
 	next := limit
 	now := l.Clock()
-	err := l.Ring.EachRetention(ctx, func(r keys.RetentionRecord) bool {
+	err := l.Custody.EachRetention(ctx, func(r keys.RetentionRecord) bool {
 		if !r.Destroyed {
 			next = min(next, r.Due.Sub(now))
 		}

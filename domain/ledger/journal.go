@@ -47,6 +47,7 @@ type JournalConfig struct {
 type Journal struct {
 	JournalConfig
 	stream domain.Stream
+	opened []keys.Line // every line, while opening
 
 	mu    sync.Mutex // protects what follows; one line at a time
 	chain domain.JournalChain
@@ -133,7 +134,8 @@ func (j *Journal) write(ctx context.Context, id domain.EventID, kind domain.Jour
 	if err := j.append(ctx, id, raw); err != nil {
 		return 0, err
 	}
-	return line.Seq, j.take(id, raw)
+	_, err = j.take(id, raw)
+	return line.Seq, err
 }
 
 // append puts a line into the log at its own revision.
@@ -156,19 +158,19 @@ func (j *Journal) append(ctx context.Context, id domain.EventID, raw []byte) err
 
 // take accepts a line that stands in the log: it is the next one, it goes to the
 // file, and its keys are dead.
-func (j *Journal) take(id domain.EventID, raw []byte) error {
+func (j *Journal) take(id domain.EventID, raw []byte) (keys.Line, error) {
 	chain := j.chain
 	line, err := chain.Add(raw)
 	if err != nil {
-		return err
+		return keys.Line{}, err
 	}
 	if err := j.file.append(line.Seq, raw); err != nil {
-		return err
+		return keys.Line{}, err
 	}
 	j.chain = chain
 	j.named[id] = line.Seq
 	j.Dead.Add(line.Dead...)
-	return nil
+	return keys.Line{Seq: line.Seq, Kind: keys.DestructionKind(line.Kind), Dead: line.Dead}, nil
 }
 
 // catchUp takes lines that an append of unknown outcome left in the log.
@@ -181,7 +183,7 @@ func (j *Journal) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := j.take(r.ID(), raw); err != nil {
+		if _, err := j.take(r.ID(), raw); err != nil {
 			return err
 		}
 	}

@@ -48,11 +48,14 @@ func (j *Journal) mend(ctx context.Context, lines []storedLine) (Replayed, error
 		if err := j.append(ctx, id, inFile[i]); err != nil {
 			return found, err
 		}
-		if err := j.take(id, inFile[i]); err != nil {
+		line, err := j.take(id, inFile[i])
+		if err != nil {
 			return found, err
 		}
+		j.opened = append(j.opened, line)
 	}
 	replayed, err := j.replay(ctx)
+	j.opened = nil
 	found.Lines = replayed
 	return found, err
 }
@@ -68,9 +71,11 @@ func (j *Journal) agree(ctx context.Context, lines []storedLine, inFile [][]byte
 		if i < len(inFile) && string(inFile[i]) != string(line.raw) {
 			return fmt.Errorf("line %d: %w", i, ErrJournalForked)
 		}
-		if err := j.take(line.id, line.raw); err != nil {
+		taken, err := j.take(line.id, line.raw)
+		if err != nil {
 			return err
 		}
+		j.opened = append(j.opened, taken)
 		if err := verified(j.ID, line.raw, public); err != nil {
 			return err
 		}
@@ -121,7 +126,7 @@ func (j *Journal) replay(ctx context.Context) (int, error) {
 	if head.Seq == j.chain.Next {
 		return 0, nil
 	}
-	if err := j.Ring.Replay(ctx); err != nil {
+	if _, err := j.Ring.Replay(ctx, j.opened); err != nil {
 		return 0, fmt.Errorf("destroying again what the journal names: %w", err)
 	}
 	return int(j.chain.Next - head.Seq), j.moveHead(ctx) //nolint:gosec // counts

@@ -26,9 +26,10 @@ type Log interface {
 }
 
 // Custody is the part of the custodian that the ledger uses beside the ring: a
-// person's gens, and documents for what is in progress.
+// person's gens, the due dates, and documents for what is in progress.
 type Custody interface {
 	keys.Documents
+	EachRetention(ctx context.Context, each func(keys.RetentionRecord) bool) error
 	Bundle(ctx context.Context, ref domain.SubjectRef) (keys.Subject, *seal.Bundle, error)
 }
 

@@ -1,0 +1,71 @@
+package lethe
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lethe-ledger/lethe/gateway/api"
+)
+
+// adminFile tells the command where the admin API is, and the token that is
+// valid while the process runs. It is readable for its owner only.
+const adminFile = "admin.json"
+
+// AdminFile is what DIR/admin.json holds.
+type AdminFile struct {
+	Address string `json:"address"`
+	Token   string `json:"token"`
+}
+
+// adminServer serves the API, the metrics, the health checks and, in a trial, the
+// page that shows it living.
+func (e *edge) adminServer() (*http.Server, error) {
+	l := e.lethe
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", api.NewServer(l, api.ServerOptions{Logger: l.log}))
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(&collector{edge: e}); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if l.Ready() != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	e.mountTrial(mux)
+	if err := l.writeAdmin(e.listener.admin.Addr()); err != nil {
+		return nil, err
+	}
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, nil
+}
+
+func (l *Lethe) writeAdmin(addr net.Addr) error {
+	b, err := json.Marshal(AdminFile{Address: "http://" + addr.String(), Token: l.tokens.issueLocal()})
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", adminFile, err)
+	}
+	path := filepath.Join(l.cfg.Data, adminFile)
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", adminFile, err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("writing %s: %w", adminFile, err)
+	}
+	return nil
+}
+
+func (l *Lethe) removeAdmin() {
+	if err := os.Remove(filepath.Join(l.cfg.Data, adminFile)); err != nil && !os.IsNotExist(err) {
+		l.log.Warn().Err(err).Msg("the admin file could not be removed; its token is void")
+	}
+}

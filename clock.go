@@ -1,0 +1,101 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore"
+)
+
+// Bounds of the clock rule (ARCHITECTURE §4).
+const (
+	maxNoteAge     = 10 * time.Minute
+	maxClockOffset = time.Second
+)
+
+// A clock judges the machine's time: keys are issued and destroyed by it only
+// while it is trusted.
+type clock struct {
+	now    func() time.Time
+	synced func() bool
+
+	mu     sync.Mutex // protects what follows
+	agreed time.Time  // since when wall and monotonic clock have agreed
+	known  bool       // the log vouches for the time at which the process began
+}
+
+func newClock(now func() time.Time) *clock {
+	return &clock{now: now, synced: kernelSynced, agreed: now()}
+}
+
+// kernelSynced reports whether the kernel calls the clock synchronised.
+func kernelSynced() bool {
+	var t unix.Timex
+	state, err := unix.Adjtimex(&t)
+	const unsynchronised = 0x40 // STA_UNSYNC
+	return err == nil && state != unix.TIME_ERROR && t.Status&unsynchronised == 0
+}
+
+// readLog finds whether the log vouches for the present: it is empty, or its
+// last time.noted lies at most 10 minutes back.
+func (c *clock) readLog(ctx context.Context, log eventstore.Reader, id domain.LedgerID) error {
+	streams, now, empty := domain.StreamsOf(id), c.now(), true
+	for r, err := range log.ReadAll(ctx, domain.End, eventstore.Backward, 0) {
+		if err != nil {
+			return fmt.Errorf("looking for the last time noted: %w", err)
+		}
+		empty = false
+		name, err := streams.Parse(r.Stream())
+		if err != nil || name.Kind != domain.StreamNode || r.Type() != domain.TimeNoted {
+			if now.Sub(r.StoreTime) > maxNoteAge {
+				break
+			}
+			continue
+		}
+		spec, err := domain.Events.Spec(r.Type())
+		if err != nil {
+			return err
+		}
+		e, err := domain.DecodeEnvelope(spec, r.Envelope())
+		if err != nil {
+			return fmt.Errorf("looking for the last time noted: %w", err)
+		}
+		age := now.Sub(time.Unix(e.Facts.Int("at"), 0))
+		c.vouch(age >= -maxClockOffset && age <= maxNoteAge)
+		return nil
+	}
+	c.vouch(empty)
+	return nil
+}
+
+func (c *clock) vouch(known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = known
+}
+
+var errClockJumped = errors.New("wall and monotonic clock disagree, or the last time noted is not within 10 minutes; they must agree for 10 minutes")
+
+// trusted reports nil while keys may be issued and destroyed by the clock.
+func (c *clock) trusted() error {
+	if c.synced() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	offset := now.Round(0).Sub(c.agreed.Round(0)) - now.Sub(c.agreed)
+	if offset.Abs() > maxClockOffset {
+		c.agreed, c.known = now, false
+	}
+	if c.known || now.Sub(c.agreed) >= maxNoteAge {
+		return nil
+	}
+	return errClockJumped
+}

@@ -1,0 +1,161 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/gateway"
+	"github.com/lethe-ledger/lethe/gateway/recorder"
+)
+
+// Addresses are where a serving process takes connections, as URLs.
+type Addresses struct {
+	Gateway string
+	Admin   string
+}
+
+// An edge is what exists while a process serves: the gateway with its recorder,
+// the admin API, and the timers.
+type edge struct {
+	lethe    *Lethe
+	node     *ledger.Node
+	recorder *recorder.Recorder
+	gateway  *gateway.Gateway
+	admin    *http.Server
+	trial    *trial // the chat behind a gateway without configuration; nil otherwise
+	listener struct{ gateway, admin net.Listener }
+
+	running sync.WaitGroup
+	stop    context.CancelFunc // ends timers
+	failed  chan error         // of a listener
+}
+
+// How long a drain may take: connections first, then what they left to record.
+const (
+	drainTime  = 20 * time.Second
+	recordTime = 30 * time.Second
+)
+
+// Serve takes connections until ctx ends, then drains: it stops accepting, closes
+// every connection with 1001, appends what is left, notes the end and returns
+// nil. ready is told the addresses once connections are accepted.
+func (l *Lethe) Serve(ctx context.Context, ready func(Addresses)) error {
+	e := &edge{lethe: l, failed: make(chan error, 2)}
+	addresses, err := e.start(ctx)
+	if err != nil {
+		return errors.Join(err, e.shutdown())
+	}
+	ready(addresses)
+	select {
+	case <-ctx.Done():
+	case err = <-e.failed:
+	}
+	return errors.Join(err, e.shutdown())
+}
+
+func (e *edge) start(ctx context.Context) (at Addresses, err error) {
+	l := e.lethe
+	if e.node, err = l.ledger.OpenNode(ctx, domain.Name("version", l.opt.Version), domain.Name("store", "embedded"), domain.Name("keys", "embedded")); err != nil {
+		return at, err
+	}
+	if err = e.node.Time(ctx); err != nil {
+		return at, err
+	}
+	if err = e.startTrial(ctx); err != nil {
+		return at, err
+	}
+	e.recorder, err = recorder.New(recorder.Options{
+		Ledger: l.ledger, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
+		MAC:    func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
+		Failed: func(err error) { l.log.Error().Err(err).Msg("recording waits; it is tried again, and reading slows") },
+	})
+	if err != nil {
+		return at, err
+	}
+	settings, err := e.settings()
+	if err != nil {
+		return at, err
+	}
+	e.gateway, err = gateway.New(gateway.Config{Recorder: e.recorder, Clock: l.opt.Clock, Log: l.log}, settings)
+	if err != nil {
+		return at, err
+	}
+	return e.listen(ctx)
+}
+
+// listen opens both listeners before either is served, so that a port in use
+// stops the start.
+func (e *edge) listen(ctx context.Context) (at Addresses, err error) {
+	var lc net.ListenConfig
+	if e.listener.gateway, err = lc.Listen(ctx, "tcp", e.lethe.cfg.Listen.Address); err != nil {
+		return at, fmt.Errorf("listening for WebSocket clients: %w", err)
+	}
+	if e.listener.admin, err = lc.Listen(ctx, "tcp", e.lethe.cfg.Admin.Address); err != nil {
+		return at, fmt.Errorf("listening for the admin API: %w", err)
+	}
+	how, err := e.lethe.cfg.listen()
+	if err != nil {
+		return at, err
+	}
+	if e.admin, err = e.adminServer(); err != nil {
+		return at, err
+	}
+	timers, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	e.lethe.edge.Store(e)
+	e.running.Go(func() { e.serve("gateway", e.gateway.Serve(e.listener.gateway, how)) })
+	e.running.Go(func() { e.serve("admin API", e.admin.Serve(e.listener.admin)) })
+	e.running.Go(func() { e.minutely(timers) })
+	e.running.Go(func() { e.expire(timers) })
+	scheme := "ws"
+	if how.TLS != nil {
+		scheme = "wss"
+	}
+	return Addresses{
+		Gateway: scheme + "://" + e.listener.gateway.Addr().String(), Admin: "http://" + e.listener.admin.Addr().String(),
+	}, nil
+}
+
+func (e *edge) serve(what string, err error) {
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		e.failed <- fmt.Errorf("serving the %s: %w", what, err)
+	}
+}
+
+// shutdown ends in the order in which things are used: connections, then what
+// they left to record, then the notes, and the admin API last, so that a drain
+// can be watched.
+func (e *edge) shutdown() error {
+	var errs []error
+	if e.gateway != nil {
+		draining, cancel := context.WithTimeout(context.Background(), drainTime)
+		errs = append(errs, e.gateway.Drain(draining))
+		cancel()
+	}
+	recording, cancel := context.WithTimeout(context.Background(), recordTime)
+	defer cancel()
+	if e.recorder != nil {
+		errs = append(errs, e.recorder.Close(recording))
+	}
+	if e.stop != nil {
+		e.stop()
+	}
+	if e.node != nil {
+		errs = append(errs, e.node.Close(recording))
+	}
+	if e.admin != nil {
+		errs = append(errs, e.admin.Close())
+		e.lethe.removeAdmin()
+	}
+	e.stopTrial()
+	e.running.Wait()
+	e.lethe.edge.Store(nil)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,178 @@
+// Package lethe opens a ledger: it is the only place where adapters meet, and
+// what the command and a Go server that embeds Lethe share.
+//
+// On one machine everything is embedded: the log and the custodian below one
+// data directory, read models in SQLite beside them, and the erasure journal in a
+// folder of its own, because it must not be restored together with the keys.
+package lethe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/eventstore"
+	"github.com/lethe-ledger/lethe/eventstore/embedded"
+	"github.com/lethe-ledger/lethe/keys"
+	custodian "github.com/lethe-ledger/lethe/keys/embedded"
+)
+
+// Options are what a program gives to Open beside the configuration.
+type Options struct {
+	Logger  zerolog.Logger
+	Clock   func() time.Time // nil: the machine's
+	Version string
+	// ConfirmPolicy is the digest of a policy that shortens a period; without it
+	// such a policy is refused.
+	ConfirmPolicy string
+}
+
+// A Lethe is an open ledger. It is safe for concurrent use. Close it once.
+type Lethe struct {
+	cfg    *Config
+	opt    Options
+	log    zerolog.Logger
+	clock  *clock
+	tokens *tokens
+
+	custodian *custodian.Custodian
+	ring      *keys.Ring
+	store     eventstore.Store
+	policy    *ledger.PolicyLog
+	journal   *ledger.Journal
+	ledger    *ledger.Ledger
+	views     *views
+	edge      atomic.Pointer[edge] // while serving
+}
+
+// ErrKeysMissing says that a log stands without the keys that open it.
+var ErrKeysMissing = errors.New("the log is there but its keys are not: restore the keys folder from its backup, or move the log away to begin a new ledger; nothing was changed")
+
+// Open opens the ledger that cfg describes, under its lock, and makes it on first
+// use. It finishes what a crash interrupted: journal lines, erasures, expiries.
+// Errors name what to do.
+func Open(ctx context.Context, cfg *Config, opt Options) (l *Lethe, err error) {
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	l = &Lethe{cfg: cfg, opt: opt, log: opt.Logger, clock: newClock(opt.Clock)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close(context.WithoutCancel(ctx)))
+			l = nil
+		}
+	}()
+	for _, step := range []func(context.Context) error{l.openEngines, l.openRing, l.openJournal, l.openLedger, l.openViews} {
+		if err := step(ctx); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+func (l *Lethe) openEngines(context.Context) error {
+	keysDir, logDir := filepath.Join(l.cfg.Data, "keys"), filepath.Join(l.cfg.Data, "log")
+	if exists(logDir) && !exists(keysDir) {
+		return fmt.Errorf("%s: %w", keysDir, ErrKeysMissing)
+	}
+	if err := os.MkdirAll(l.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	var err error
+	if l.custodian, err = custodian.Open(keysDir, custodian.Options{}); err != nil {
+		return fmt.Errorf("opening the keys: %w", err)
+	}
+	store, err := embedded.Open(logDir, embedded.Options{Clock: l.opt.Clock})
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	l.store = store
+	l.tokens = newTokens(l.custodian, l.opt.Clock)
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (l *Lethe) openRing(ctx context.Context) error {
+	if err := l.clock.readLog(ctx, l.store, l.cfg.Ledger); err != nil {
+		return err
+	}
+	var err error
+	l.ring, err = keys.NewRing(ctx, keys.RingConfig{
+		Custodian: l.custodian, Ledger: l.cfg.Ledger, Namespace: "subjects", Clock: l.opt.Clock,
+		Policy: l.currentPolicy, ClockTrusted: l.clock.trusted, Dead: keys.NewDead(),
+	})
+	if err != nil {
+		return err
+	}
+	l.policy, err = ledger.OpenPolicyLog(ctx, l.store, l.cfg.Ledger, l.ring.Integrity(), l.opt.Clock)
+	if err != nil {
+		return err
+	}
+	return l.policy.Apply(ctx, &l.cfg.Policy, l.opt.ConfirmPolicy)
+}
+
+func (l *Lethe) openJournal(ctx context.Context) error {
+	j, found, err := ledger.OpenJournal(ctx, ledger.JournalConfig{
+		ID: l.cfg.Ledger, Log: l.store, Heads: l.custodian, Ring: l.ring, Integrity: l.ring.Integrity(),
+		Dead: l.ring.Dead, Clock: l.opt.Clock, Path: l.cfg.Journal.Path,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the erasure journal: %w", err)
+	}
+	l.journal = j
+	if found.Lines > 0 || found.FileLines > 0 {
+		l.log.Warn().Int("lines", found.Lines).Int("file_lines", found.FileLines).Msg("erasure journal mended and carried out again")
+	}
+	return nil
+}
+
+func (l *Lethe) openLedger(ctx context.Context) error {
+	var err error
+	l.ledger, err = ledger.New(ledger.Config{
+		ID: l.cfg.Ledger, Log: l.store, Ring: l.ring, Custody: l.custodian, Policy: l.policy, Journal: l.journal,
+		Clock: l.opt.Clock, Sever: l.sever,
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.ledger.ResumeAll(ctx); err != nil {
+		l.log.Error().Err(err).Msg("an erasure is not finished yet; it will be tried again")
+	}
+	if err := l.ring.IssueAhead(ctx); err != nil {
+		l.log.Warn().Err(err).Msg("retention keys could not be issued ahead; they will be")
+	}
+	return nil
+}
+
+// Close closes everything in the order in which it is used: views read the log,
+// the ring uses the custodian.
+func (l *Lethe) Close(ctx context.Context) error {
+	var errs []error
+	if l.views != nil {
+		errs = append(errs, l.views.close(ctx))
+	}
+	if l.journal != nil {
+		errs = append(errs, l.journal.Close())
+	}
+	if l.store != nil {
+		errs = append(errs, l.store.Close())
+	}
+	if l.ring != nil {
+		l.ring.Close()
+	}
+	if l.custodian != nil {
+		errs = append(errs, l.custodian.Close())
+	}
+	return errors.Join(errs...)
+}

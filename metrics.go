@@ -1,0 +1,105 @@
+package lethe
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A collector reads the counters of every part when it is asked. No label is
+// about a person: pools, reasons and directions only.
+type collector struct{ edge *edge }
+
+var (
+	metricOpen      = desc("lethe_gateway_connections", "Open connections.", "pool")
+	metricOpened    = desc("lethe_gateway_connections_total", "Connections ever opened.", "pool")
+	metricMessages  = desc("lethe_gateway_messages_total", "WebSocket messages that crossed.", "pool", "direction")
+	metricBytes     = desc("lethe_gateway_bytes_total", "Bytes forwarded.", "pool", "direction")
+	metricRefused   = desc("lethe_gateway_refused_total", "Connections refused.", "pool", "reason")
+	metricClosed    = desc("lethe_gateway_closed_total", "Connections ended.", "pool", "reason")
+	metricRecorded  = desc("lethe_records_durable_total", "Message records that are durable.")
+	metricHanded    = desc("lethe_records_total", "Message records handed over for recording.")
+	metricDiscarded = desc("lethe_records_discarded_total", "Message records of persons being erased.")
+	metricLate      = desc("lethe_records_late_total", "Records whose bucket was past due.")
+	metricEvents    = desc("lethe_events_total", "Events appended.")
+	metricRetries   = desc("lethe_record_retries_total", "Batches that the log did not take at once.")
+	metricWaits     = desc("lethe_record_waits_total", "Times that recording slowed a reader down.")
+	metricWaiting   = desc("lethe_record_queue", "Chunks that wait to be recorded.")
+	metricLag       = desc("lethe_view_lag_events", "Events that a view is behind the log.", "view")
+	metricJournal   = desc("lethe_journal_lines", "Lines of the erasure journal.")
+	metricDead      = desc("lethe_keys_destroyed", "Keys that the journal names as destroyed.")
+	metricClock     = desc("lethe_clock_trusted", "1 while keys are issued and destroyed by the clock.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector; the collector is unchecked.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := sink(out)
+	c.gateway(s)
+	c.recording(s)
+	c.ledger(s)
+}
+
+type sink chan<- prometheus.Metric
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func (c *collector) gateway(s sink) {
+	for _, p := range c.edge.gateway.Snapshot() {
+		s.gauge(metricOpen, float64(p.Open), p.Pool)
+		s.counter(metricOpened, float64(p.Total), p.Pool)
+		for d, name := range [...]string{"in", "out"} {
+			s.counter(metricMessages, float64(p.Messages[d]), p.Pool, name)
+			s.counter(metricBytes, float64(p.Bytes[d]), p.Pool, name)
+		}
+		for reason, n := range p.Refused {
+			s.counter(metricRefused, float64(n), p.Pool, reason.String())
+		}
+		for reason, n := range p.Closed {
+			s.counter(metricClosed, float64(n), p.Pool, reason.String())
+		}
+	}
+}
+
+func (c *collector) recording(s sink) {
+	n, l := c.edge.recorder.Counts(), c.edge.lethe.ledger.Counts()
+	s.counter(metricHanded, float64(n.Messages.Load()))
+	s.counter(metricRecorded, float64(n.Recorded.Load()))
+	s.counter(metricDiscarded, float64(n.Discarded.Load()))
+	s.counter(metricRetries, float64(n.Retries.Load()))
+	s.counter(metricWaits, float64(n.Waits.Load()))
+	s.gauge(metricWaiting, float64(c.edge.recorder.Waiting()))
+	s.counter(metricLate, float64(l.Late.Load()))
+	s.counter(metricEvents, float64(l.Events.Load()))
+}
+
+func (c *collector) ledger(s sink) {
+	l := c.edge.lethe
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if status, err := l.views.Status(ctx); err == nil {
+		for _, v := range status {
+			s.gauge(metricLag, float64(v.Lag), v.Name)
+		}
+	}
+	s.gauge(metricJournal, float64(l.journal.Lines()))
+	s.gauge(metricDead, float64(l.ring.Dead.Len()))
+	trusted := 0.0
+	if l.clock.trusted() == nil {
+		trusted = 1
+	}
+	s.gauge(metricClock, trusted)
+}

@@ -1,0 +1,124 @@
+package lethe
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/gateway/api"
+	"github.com/lethe-ledger/lethe/keys"
+)
+
+func receiptKeys(all []keys.PublicKey) (public []ed25519.PublicKey) {
+	for _, k := range all {
+		if k.Use == keys.SignReceipt {
+			public = append(public, k.Key)
+		}
+	}
+	return public
+}
+
+// RetentionStatus implements api.Service: every retention key that was ever
+// issued, by class, as the custodian has it.
+func (l *Lethe) RetentionStatus(ctx context.Context, _ api.Caller) (api.RetentionStatus, error) {
+	now := l.opt.Clock()
+	buckets := map[domain.Class][]api.RetentionBucket{}
+	policy := l.currentPolicy()
+	err := l.custodian.EachRetention(ctx, func(r keys.RetentionRecord) bool {
+		due := r.Due
+		if earlier, ok := policy.Due(r.RetentionKey); ok && earlier.Before(due) {
+			due = earlier
+		}
+		buckets[r.Class] = append(buckets[r.Class], api.RetentionBucket{
+			Tier: string(r.Tier), Bucket: string(r.Bucket), Due: due.UTC().Format(time.RFC3339), State: keyState(r, due, now),
+		})
+		return true
+	})
+	if err != nil {
+		return api.RetentionStatus{}, fmt.Errorf("listing retention keys: %w", err)
+	}
+	status := api.RetentionStatus{Classes: []api.RetentionClass{}}
+	for _, rule := range policy.Classes {
+		class := api.RetentionClass{Class: string(rule.ID), Retention: rule.Retention.String(), Rule: string(rule.RuleOf()), Buckets: buckets[rule.ID]}
+		if class.Buckets == nil {
+			class.Buckets = []api.RetentionBucket{}
+		}
+		status.Classes = append(status.Classes, class)
+	}
+	return status, nil
+}
+
+func keyState(r keys.RetentionRecord, due, now time.Time) string {
+	switch {
+	case r.Destroyed:
+		return "expired"
+	case !now.Before(due):
+		return "due"
+	}
+	return "live"
+}
+
+// RetentionRun implements api.Service.
+func (l *Lethe) RetentionRun(ctx context.Context, c api.Caller, dryRun bool) (api.RetentionRun, error) {
+	run := api.RetentionRun{DryRun: dryRun, Destroyed: []string{}}
+	if _, err := l.began(ctx, c, "retention.run", domain.SubjectRef{}, ""); err != nil {
+		return run, err
+	}
+	if dryRun {
+		due, err := l.ledger.Due(ctx)
+		for _, r := range due {
+			run.Destroyed = append(run.Destroyed, r.String())
+		}
+		return run, err
+	}
+	for {
+		done, err := l.ledger.Expire(ctx)
+		if err != nil || len(done.Keys) == 0 {
+			return run, err
+		}
+		for _, k := range done.Keys {
+			run.Destroyed = append(run.Destroyed, k.String())
+		}
+	}
+}
+
+// KeysStatus implements api.Service.
+func (l *Lethe) KeysStatus(ctx context.Context, _ api.Caller) (api.KeysStatus, error) {
+	s, err := l.ring.Status(ctx)
+	status := api.KeysStatus{
+		Custodian: l.cfg.Keys.Custodian, State: "ready", Subjects: int64(s.Subjects), Buckets: int64(s.Buckets),
+		Handles: int64(s.Handles), Blocks: int64(s.Blocks), Destroyed: int64(s.Dead),
+	}
+	if errors.Is(err, domain.ErrUnavailable) {
+		status.State = "sealed"
+		return status, nil
+	}
+	if err == nil && l.clock.trusted() != nil {
+		status.State = "degraded"
+	}
+	return status, err
+}
+
+// TokenCreate implements api.Service.
+func (l *Lethe) TokenCreate(ctx context.Context, c api.Caller, name, role string) (api.Token, error) {
+	if _, err := l.began(ctx, c, "token.create", domain.SubjectRef{}, name); err != nil {
+		return api.Token{}, err
+	}
+	return l.tokens.create(ctx, name, role)
+}
+
+// TokenList implements api.Service.
+func (l *Lethe) TokenList(ctx context.Context, _ api.Caller) (api.TokenList, error) {
+	return l.tokens.list(ctx)
+}
+
+// TokenRevoke implements api.Service.
+func (l *Lethe) TokenRevoke(ctx context.Context, c api.Caller, name string) error {
+	if _, err := l.began(ctx, c, "token.revoke", domain.SubjectRef{}, name); err != nil {
+		return err
+	}
+	return l.tokens.revoke(ctx, name)
+}

@@ -1,0 +1,73 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+)
+
+// minutely notes the time and the refusals, issues keys ahead and tries again
+// what is not finished.
+func (e *edge) minutely(ctx context.Context) {
+	for pause(ctx, time.Minute) == nil {
+		e.try(ctx, "noting the time", e.node.Time)
+		e.try(ctx, "noting refusals", e.noteRefusals)
+		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
+		e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
+	}
+}
+
+// try runs one duty of the timer; a failure is told and tried again next time.
+func (e *edge) try(ctx context.Context, what string, do func(context.Context) error) {
+	if err := do(ctx); err != nil && ctx.Err() == nil {
+		e.lethe.log.Error().Err(err).Msg(what + " failed; it is tried again")
+	}
+}
+
+func (e *edge) noteRefusals(ctx context.Context) error {
+	taken := e.recorder.TakeRefusals()
+	for i, r := range taken {
+		pool := r.Pool
+		if pool == "" {
+			pool = "none"
+		}
+		err := e.node.Note(ctx, domain.ConnectionRefused, domain.Name("pool", pool), domain.Name("reason", r.Reason), domain.Int("count", r.Count))
+		if err != nil {
+			e.recorder.ReturnRefusals(taken[i+1:]) // this one is settled with the next note
+			return err
+		}
+	}
+	return nil
+}
+
+// Bounds of the waits between two looks at what is due.
+const (
+	longestWait  = time.Minute
+	shortestWait = time.Second
+)
+
+// expire destroys retention keys as they come due, beginning at once.
+func (e *edge) expire(ctx context.Context) {
+	for {
+		done, err := e.lethe.ledger.Expire(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, domain.ErrClock):
+			e.lethe.log.Warn().Err(err).Msg("keys are past due and not destroyed: their data reads denied until the clock is trusted")
+		case err != nil:
+			e.lethe.log.Error().Err(err).Msg("expiry failed; it is tried again")
+		case len(done.Keys) > 0:
+			e.lethe.log.Info().Int("keys", len(done.Keys)).Msg("retention keys destroyed as due")
+		}
+		wait, err := e.lethe.ledger.NextDue(ctx, longestWait)
+		if err != nil {
+			wait = longestWait
+		}
+		if pause(ctx, max(wait, shortestWait)) != nil {
+			return
+		}
+	}
+}

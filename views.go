@@ -1,0 +1,155 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/gateway/api"
+	"github.com/lethe-ledger/lethe/projections"
+	"github.com/lethe-ledger/lethe/projections/sqlite"
+)
+
+// views are the read models of this process, and the goroutine that keeps them
+// up to date while the ledger is open.
+type views struct {
+	*projections.Projector
+	lethe *Lethe
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+}
+
+func (l *Lethe) openViews(ctx context.Context) error {
+	engine, err := sqlite.New(filepath.Join(l.cfg.Data, "views"), sqlite.OS{})
+	if err != nil {
+		return err
+	}
+	p, err := projections.Open(ctx, l.store, engine, l.loopOptions())
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.views = &views{Projector: p, lethe: l, stop: stop}
+	l.views.done.Go(func() { l.views.run(running) })
+	return nil
+}
+
+func (l *Lethe) loopOptions() projections.Options {
+	return projections.Options{
+		Ledger: l.cfg.Ledger, Verify: l.ledger.Verify, Pause: pause,
+		Notice: func(err error) {
+			if err != nil {
+				l.log.Error().Err(err).Msg("the views wait")
+			}
+		},
+	}
+}
+
+// pause waits, or returns the context's error.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// run ends with the ledger, or loudly at an event that no view may pass.
+func (v *views) run(ctx context.Context) {
+	if err := v.Run(ctx); err != nil && ctx.Err() == nil {
+		v.lethe.log.Error().Err(err).Msg("the views stopped; recording goes on; see lethe doctor")
+	}
+}
+
+func (v *views) close(context.Context) error {
+	v.stop()
+	v.done.Wait()
+	return v.Close()
+}
+
+// catchUp is how long a reader waits for the views to reach what was in the log
+// when it asked.
+const catchUp = 3 * time.Second
+
+// settle waits for the views; a reader who cannot wait longer is told the lag.
+func (v *views) settle(ctx context.Context) error {
+	head, err := v.lethe.lastOwn(ctx)
+	if err != nil || head == domain.Start {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	if err := v.Wait(waiting, head); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return ctx.Err()
+}
+
+// lastOwn returns the position of the last event of the ledger.
+func (l *Lethe) lastOwn(ctx context.Context) (domain.Position, error) {
+	streams := domain.StreamsOf(l.cfg.Ledger)
+	for r, err := range l.store.ReadAll(ctx, domain.End, backward, 64) {
+		if err != nil {
+			return domain.Start, err
+		}
+		if name, err := streams.Parse(r.Stream()); err == nil && name.Kind != domain.StreamForeign && r.Type().Ours() {
+			return r.Position, nil
+		}
+	}
+	return domain.Start, nil
+}
+
+// describe adds what the views say about a ref.
+func (v *views) describe(ctx context.Context, ref domain.SubjectRef, show *api.SubjectShow) error {
+	if err := v.settle(ctx); err != nil {
+		return err
+	}
+	connections, err := v.ConnectionsOf(ctx, ref)
+	if err != nil {
+		return err
+	}
+	show.Connections.Open += projections.CountOpen(connections)
+	show.Connections.Total += len(connections)
+	holdings, err := v.HoldingsOf(ctx, ref)
+	if err != nil {
+		return err
+	}
+	for _, h := range holdings {
+		show.Holdings = append(show.Holdings, api.Holding{
+			Class: h.Class, Tier: h.Tier, Bucket: h.Bucket, Scope: h.Scope, Gen: int(h.Gen), Events: h.Events, Records: h.Records,
+			First: h.First, Last: h.Last, Due: h.Due, Readable: h.State,
+		})
+	}
+	return v.position(ctx, show)
+}
+
+func (v *views) position(ctx context.Context, show *api.SubjectShow) error {
+	status, err := v.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range status {
+		if s.Name == "holdings" {
+			show.Position, show.Lag = s.Position.Commit, int64(s.Lag) //nolint:gosec // a count of events
+		}
+	}
+	return nil
+}
+
+// receipt finds where a receipt stands in the log.
+func (v *views) receipt(ctx context.Context, id domain.ReceiptID) (domain.Stream, domain.Revision, error) {
+	if err := v.settle(ctx); err != nil {
+		return "", 0, err
+	}
+	r, err := v.Receipt(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		return "", 0, api.NotFound("there is no such receipt")
+	}
+	return r.ReceiptStream, r.ReceiptRevision, err
+}
