@@ -26,7 +26,7 @@ func pumped(t testing.TB) *half {
 	upstream, far := tcpPair(t)
 	go func() { _, _ = io.Copy(io.Discard, far) }()
 	c := &tap{}
-	c.session.g, c.route = g, g.table.Load().routes[0]
+	c.g, c.route = g, g.table.Load().routes[0]
 	c.rec, _ = Unrecorded{}.Admit(context.Background(), Identity{}, Connection{})
 	r := Rules{MaxMessage: 1 << 20, MaxFragments: 1 << 16}
 	c.halves[Out].init(c, Out, upstream, client, r)

@@ -30,6 +30,7 @@ type record struct {
 	interrupts sync.Once
 	waiting    atomic.Int32 // Messages that block
 	failOpen   error
+	panics     bool
 }
 
 type message struct {
@@ -57,8 +58,8 @@ func (r *record) Message(dir Direction, op Opcode, at time.Time, size int64) err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at.IsZero() || r.closed > 0 {
-		panic("message without a time or after Closed")
+	if r.panics || at.IsZero() || r.closed > 0 {
+		panic("told to, or a message without a time or after Closed")
 	}
 	r.messages[dir] = append(r.messages[dir], message{op, size})
 	return nil

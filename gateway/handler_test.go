@@ -161,7 +161,9 @@ func TestHandlerApplicationCloses(t *testing.T) {
 	p.send(frame(true, 0x81, []byte("bye")), bytes.Repeat(frame(true, 0x82, make([]byte, 1000)), 300))
 	time.Sleep(50 * time.Millisecond)
 	p.want(closeFrame(false, 4000, "told to"))
-	p.wantEnd()
+	if rest, err := io.ReadAll(p.br); err != nil || len(rest) > 0 {
+		t.Errorf("after the close frame %x, %v, want a clean end", clip(rest), err)
+	}
 	_ = p.Close()
 	rec.endedAs(t, 4000, ClosedByUpstream)
 	_ = a.ended(t)

@@ -283,3 +283,22 @@ func TestRecorderRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestPanicEndsOneConnection: a Recorder that panics does not end the process, nor
+// another connection.
+func TestPanicEndsOneConnection(t *testing.T) {
+	r := newRig(t, newBackend(t, nil, nil))
+	client, server, rec := r.connect(t, "/", "")
+	other, otherServer, _ := r.connect(t, "/", "")
+	rec.mu.Lock()
+	rec.panics = true
+	rec.mu.Unlock()
+	text := frame(true, 0x81, []byte("x"))
+	client.send(text)
+	client.wantClose(CodeInternal)
+	server.wantClose(CodeInternal)
+	_, _ = client.Close(), server.Close()
+	rec.endedAs(t, CodeInternal, Panicked)
+	other.send(text)
+	otherServer.want(text)
+}

@@ -124,6 +124,7 @@ func TestTapCloses(t *testing.T) {
 		{"data after a close frame goes nowhere", func(c, s *peerConn) {
 			c.send(closeFrame(true, 1000, ""), text)
 			s.want(closeFrame(true, 1000, ""))
+			c.send(text)
 			s.send(closeFrame(false, 1000, ""))
 			_ = s.Close()
 			c.want(closeFrame(false, 1000, ""))
