@@ -24,6 +24,9 @@
 // Damage is found by Pebble's checksums of every block and of every chunk of the
 // write-ahead log, and by a position in the index without an event.
 //
+// Damage in the last 32 KiB of the log of a process that was killed cannot be
+// told from a write that was cut short, which is dropped; Close leaves no such log.
+//
 // Not covered: removed bytes stay in the write-ahead log's recycled files and in
 // obsolete blocks until they are overwritten or compacted away (Scavenge); their
 // keys were destroyed before.

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ import (
 // once there is one.
 type guard struct {
 	vfs.FS
-	wal string
+	dir string
 
 	// armed is set once the store is open: before, errors reach the engine's Open.
 	armed atomic.Bool
@@ -38,7 +39,7 @@ type guard struct {
 }
 
 func newGuard(fs vfs.FS, dir string) *guard {
-	return &guard{FS: fs, wal: fs.PathJoin(dir, "wal")}
+	return &guard{FS: fs, dir: dir}
 }
 
 // freeze notes the first failure.
@@ -85,7 +86,11 @@ func slowly(err error) error {
 	return err
 }
 
-func (g *guard) isLog(name string) bool { return g.PathDir(name) == g.wal }
+// isLog tells the files of the write-ahead log, which are alone in ending so; a
+// backup's are elsewhere.
+func (g *guard) isLog(name string) bool {
+	return strings.HasSuffix(name, ".log") && g.PathDir(name) == g.PathDir(g.PathJoin(g.dir, "x"))
+}
 
 // Create implements vfs.FS.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -108,13 +113,14 @@ func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.
 	return g.data(func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, opts...) })
 }
 
-// OpenDir implements vfs.FS.
+// OpenDir implements vfs.FS. A new log file is created with a sync of the store's
+// directory, so a failure there is one of the log.
 func (g *guard) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
-	if err != nil || name != g.wal {
+	if err != nil || name != g.dir {
 		return f, err
 	}
-	return &logFile{File: f, guard: g}, nil
+	return &logFile{File: f, guard: g, isDir: true}, nil
 }
 
 // Remove implements vfs.FS.

@@ -6,12 +6,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A logFile is a file of the write-ahead log, or its directory. Its first failure
-// freezes the guard; a frozen guard's log files succeed in doing nothing.
+// A logFile is a file of the write-ahead log, or the store's directory. Its first
+// failure freezes the guard; a frozen guard's log files succeed in doing nothing.
 type logFile struct {
 	vfs.File
 	guard *guard
 	name  string
+	isDir bool // synced for tables as well, at any time
 
 	// Set by the engine's log writer, which writes and syncs one at a time.
 	written   int64
@@ -27,7 +28,7 @@ func (f *logFile) swallow(err error) error {
 	if !f.guard.armed.Load() {
 		return err
 	}
-	f.guard.note(err, true)
+	f.guard.note(err, !f.isDir)
 	return nil
 }
 

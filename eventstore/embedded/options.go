@@ -80,13 +80,13 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// pebble returns the engine's options. The write-ahead log has a directory of
-// its own, so that the guard knows its files and their directory's syncs.
+// pebble returns the engine's options. The write-ahead log stays in the store's
+// own directory: Pebble writes the path of another one down, absolutely, and then
+// refuses a store that was moved or copied.
 func (o Options) pebble(g *guard, l engineLog, lock *pebble.Lock) *pebble.Options {
 	po := &pebble.Options{
 		FS:                          g,
 		Lock:                        lock,
-		WALDir:                      g.wal,
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: memTables,

@@ -149,6 +149,9 @@ func (s *Store) commit() {
 		for _, j := range g.jobs {
 			close(j.done)
 		}
+		if s.trouble.flushed.Swap(false) {
+			s.noteMark()
+		}
 	}
 }
 

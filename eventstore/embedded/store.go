@@ -139,6 +139,9 @@ func (s *Store) start() error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkMark(last); err != nil {
+		return err
+	}
 	s.seq.last, s.seq.nextNumber = last, streamNumber(number+1)
 	if s.seq.heads, err = simplelru.NewLRU[domain.Stream, head](s.opt.Heads, nil); err != nil {
 		return err
@@ -147,6 +150,7 @@ func (s *Store) start() error {
 		return err
 	}
 	s.durable.init(last)
+	s.noteMark()
 	return nil
 }
 
@@ -156,12 +160,20 @@ func (s *Store) checkFormat() error {
 	case err != nil:
 		return s.engineError(err)
 	case v == nil:
-		err := s.db.Set(formatKey(), []byte(format), pebble.Sync)
-		if err := firstOf(err, s.guard.failure()); err != nil {
-			return openError(err)
-		}
+		return s.mark()
 	case string(v) != format:
 		return fmt.Errorf("layout %q, this release knows %q: %w", v, format, eventstore.ErrDamaged)
+	}
+	return nil
+}
+
+// mark writes the layout's version into a new store. The first log of a new
+// Pebble has its old form, in which damage looks like the end: the flush begins
+// another.
+func (s *Store) mark() error {
+	err := firstOf(s.db.Set(formatKey(), []byte(format), pebble.Sync), s.db.Flush(), s.guard.failure())
+	if err != nil {
+		return openError(err)
 	}
 	return nil
 }
@@ -204,12 +216,16 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// flush leaves nothing in the write-ahead log, for the next Open's sake.
+// flush leaves nothing in the write-ahead log, for the next Open's sake, and marks
+// where the log ends.
 func (s *Store) flush(db *pebble.DB) error {
 	if s.health() != nil {
 		return nil // what is acknowledged stands in the write-ahead log
 	}
-	return db.Flush()
+	if err := db.Flush(); err != nil {
+		return err
+	}
+	return s.writeMark(s.end())
 }
 
 func (s *Store) stopAccepting() bool {

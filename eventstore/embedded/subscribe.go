@@ -47,15 +47,17 @@ func (s *Store) subscribe(ctx context.Context, next func(end uint64) (*page, err
 		return nil, fmt.Errorf("subscribe: %w", errClosed)
 	default:
 	}
-	return &subscription{ctx: ctx, store: s, next: next, closed: make(chan struct{})}, nil
+	cause := func() error { return canceled(ctx) }
+	return &subscription{done: ctx.Done(), cause: cause, store: s, next: next, closed: make(chan struct{})}, nil
 }
 
 // A subscription reads a page behind the last event it delivered, and waits when
 // there is none. Its memory is that page.
 type subscription struct {
-	ctx   context.Context //nolint:containedctx // the subscription lives as long as it
 	store *Store
 	next  func(end uint64) (*page, error)
+	done  <-chan struct{} // of the context that the subscription was made with
+	cause func() error    // why done is closed
 
 	// Of the goroutine that calls Next.
 	queue []domain.Recorded
@@ -119,8 +121,8 @@ func (s *subscription) ended(ctx context.Context) error {
 		return errClosed
 	case <-ctx.Done():
 		return canceled(ctx)
-	case <-s.ctx.Done():
-		return canceled(s.ctx)
+	case <-s.done:
+		return s.cause()
 	default:
 		return nil
 	}
@@ -132,7 +134,7 @@ func (s *subscription) wait(ctx context.Context, more <-chan struct{}) error {
 	case <-s.closed:
 	case <-s.store.closing:
 	case <-ctx.Done():
-	case <-s.ctx.Done():
+	case <-s.done:
 	}
 	return s.ended(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -42,6 +43,8 @@ type trouble struct {
 	background error
 	// corrupt is the file in which the engine found damage, and stays.
 	corrupt string
+	// flushed says that a memtable became a file since it was last asked.
+	flushed atomic.Bool
 }
 
 func (t *trouble) setBackground(err error) {
@@ -58,10 +61,10 @@ func (t *trouble) setCorrupt(file string) {
 	}
 }
 
-func (t *trouble) get() (background error, corrupt string) {
+func (t *trouble) get() (corrupt string, background error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.background, t.corrupt
+	return t.corrupt, t.background
 }
 
 // engineLog takes what Pebble has to say. Pebble's Fatalf expects the process to
@@ -97,6 +100,7 @@ func (l engineLog) listener() *pebble.EventListener {
 		FlushEnd: func(i pebble.FlushInfo) {
 			if i.Err == nil {
 				l.trouble.setBackground(nil)
+				l.trouble.flushed.Store(true)
 			}
 		},
 		CompactionEnd: func(i pebble.CompactionInfo) {
@@ -118,7 +122,7 @@ func (s *Store) engineError(err error) error {
 		return unavailable(err)
 	}
 	file := s.dir
-	if _, corrupt := s.trouble.get(); corrupt != "" {
+	if corrupt, _ := s.trouble.get(); corrupt != "" {
 		file = corrupt
 	}
 	return fmt.Errorf("%s: %w: %w", file, eventstore.ErrDamaged, err)
@@ -130,7 +134,7 @@ func (s *Store) health() error {
 	if err := s.guard.failure(); err != nil {
 		return s.failed(err)
 	}
-	background, corrupt := s.trouble.get()
+	corrupt, background := s.trouble.get()
 	switch {
 	case corrupt != "":
 		return damaged(corrupt, "a block")

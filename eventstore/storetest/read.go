@@ -43,7 +43,11 @@ func testReadStream(t *testing.T, e Engine) {
 		}
 	})
 	k.sub("stopped by its reader", func(k *kit) {
-		for range k.store.ReadStream(k.ctx, s, 0, eventstore.Forward, 0) {
+		for e, err := range k.store.ReadStream(k.ctx, s, 0, eventstore.Forward, 0) {
+			if err != nil {
+				k.Fatal(err)
+			}
+			k.equal(e, es[0])
 			break
 		}
 	})

@@ -253,8 +253,7 @@ func (k *kit) ends(s eventstore.Subscription) error {
 func testSubscriptionEnds(t *testing.T, e Engine) {
 	k := open(t, e)
 	// blocked starts a Next that waits, does something, and returns its error.
-	blocked := func(k *kit, ctx context.Context, sub eventstore.Subscription, do func()) error {
-		k.caughtUp(sub)
+	blocked := func(ctx context.Context, sub eventstore.Subscription, do func()) error {
 		done := make(chan error, 1)
 		go func() {
 			for {
@@ -275,7 +274,8 @@ func testSubscriptionEnds(t *testing.T, e Engine) {
 	}
 	k.sub("by Close", func(k *kit) {
 		sub := k.subscribeStream(k.stream("a"), domain.NoStream)
-		err := blocked(k, k.ctx, sub, func() {
+		k.caughtUp(sub)
+		err := blocked(k.ctx, sub, func() {
 			if err := sub.Close(); err != nil {
 				k.Error(err)
 			}
@@ -287,11 +287,12 @@ func testSubscriptionEnds(t *testing.T, e Engine) {
 	k.sub("by the context of Next", func(k *kit) {
 		ctx, cancel := context.WithCancel(k.ctx)
 		sub := k.subscribeStream(k.stream("a"), domain.NoStream)
-		k.is(blocked(k, ctx, sub, cancel), context.Canceled)
+		k.caughtUp(sub)
+		k.is(blocked(ctx, sub, cancel), context.Canceled)
 	})
 	k.sub("by the context it was made with", func(k *kit) {
 		ctx, cancel := context.WithCancel(k.ctx)
 		sub, err := k.store.SubscribeStream(ctx, k.stream("a"), domain.NoStream)
-		k.is(blocked(k, k.ctx, k.subscribed(sub, err), cancel), context.Canceled)
+		k.is(blocked(k.ctx, k.subscribed(sub, err), cancel), context.Canceled)
 	})
 }
