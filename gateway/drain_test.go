@@ -58,7 +58,7 @@ func TestDrain(t *testing.T) {
 	if err := r.g.Drain(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(begin); d < 700*time.Millisecond || d > 1500*time.Millisecond {
+	if d := time.Since(begin); d < 700*time.Millisecond || d > 1900*time.Millisecond {
 		t.Errorf("drained in %v, want the closes spread over a second", d)
 	}
 	for _, rec := range recs {
