@@ -15,7 +15,7 @@
 //
 // A tap is transparent: the path, the query string, cookies, Authorization and
 // the offered subprotocols reach the upstream unchanged, tokens included, because
-// the upstream may check them itself; Rule.StripProtocol takes a token out of the
+// the upstream may check them itself; JWT.StripProtocol takes a token out of the
 // offered subprotocols. Not forwarded are hop-by-hop headers, extension offers
 // other than permessage-deflate, and, from peers that are not trusted proxies, the
 // headers by which somebody is identified and forwarded addresses. Added are
