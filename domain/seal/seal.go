@@ -56,7 +56,9 @@ func (s *Sealing) part(dst []byte, w domain.Where, aad, payload []byte) ([]byte,
 		return nil, err
 	}
 	dst = append(dst, s.commitment[:]...)
-	return gcm.Seal(dst, nil, pad(payload), aad), nil
+	start := len(dst)
+	dst = appendPadded(dst, payload)
+	return gcm.Seal(dst[:start], nil, dst[start:], aad), nil // in place
 }
 
 // Open returns the payload of an event that Verify accepted. The caller has
@@ -132,11 +134,12 @@ func uvarintSize(n uint64) int {
 	return binary.PutUvarint(b[:], n)
 }
 
-// pad returns uvarint(L) ‖ payload, zero-filled to its padded size.
-func pad(payload []byte) []byte {
-	padded := make([]byte, 0, paddedSize(len(payload)))
-	padded = binary.AppendUvarint(padded, uint64(len(payload)))
-	return append(padded, payload...)[:cap(padded)]
+// appendPadded appends uvarint(L) ‖ payload, zero-filled to its padded size.
+func appendPadded(dst, payload []byte) []byte {
+	end := len(dst) + paddedSize(len(payload))
+	dst = binary.AppendUvarint(dst, uint64(len(payload)))
+	dst = append(dst, payload...)
+	return append(dst, make([]byte, end-len(dst))...)
 }
 
 func unpad(padded []byte, id domain.EventID) ([]byte, error) {
