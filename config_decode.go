@@ -68,7 +68,7 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value) {
 		d.text(path, n, text)
 		return
 	}
-	switch v.Kind() { //nolint:exhaustive // the kinds that Config is made of
+	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(path, n, v.Elem())
@@ -132,6 +132,9 @@ func (d *decoder) object(path string, n *yaml.Node, v reflect.Value) {
 	fields, names := map[string]int{}, []string{}
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		if name == "" {
+			continue // not of the file
+		}
 		fields[name] = i
 		names = append(names, name)
 	}
@@ -204,7 +207,7 @@ func (d *decoder) scalar(path string, n *yaml.Node, v reflect.Value) {
 		d.bad(path, "want one value here, not a list or a mapping")
 		return
 	}
-	switch v.Kind() { //nolint:exhaustive // the kinds that Config is made of
+	switch v.Kind() {
 	case reflect.String:
 		v.SetString(n.Value)
 	case reflect.Bool:
