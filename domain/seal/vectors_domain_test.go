@@ -236,4 +236,3 @@ func TestVectorsEnvelopes(t *testing.T) {
 	e.Late, e.Scope, e.Tier, e.Bucket, e.Gen, e.N = true, domain.Obligated, "P7D", "2026-11-23T10:41", 1<<32-1, 1<<32-1
 	settle("late", vectorOf(t, spec, e, facts), nil)
 }
-
