@@ -38,9 +38,13 @@ type edge struct {
 }
 
 // How long a drain may take: connections first, then what they left to record.
+// Closes are spread over half of the first, so that many clients do not come
+// back at once, and few do not wait.
 const (
-	drainTime  = 20 * time.Second
-	recordTime = 30 * time.Second
+	drainTime          = 2 * time.Second
+	drainPerConnection = 4 * time.Millisecond
+	maxDrainTime       = 20 * time.Second
+	recordTime         = 30 * time.Second
 )
 
 // Serve takes connections until ctx ends, then drains: it stops accepting, closes
@@ -135,7 +139,7 @@ func (e *edge) serve(what string, err error) {
 func (e *edge) shutdown() error {
 	var errs []error
 	if e.gateway != nil {
-		draining, cancel := context.WithTimeout(context.Background(), drainTime)
+		draining, cancel := context.WithTimeout(context.Background(), e.drainTime())
 		errs = append(errs, e.gateway.Drain(draining))
 		cancel()
 	}
@@ -158,4 +162,12 @@ func (e *edge) shutdown() error {
 	e.running.Wait()
 	e.lethe.edge.Store(nil)
 	return errors.Join(errs...)
+}
+
+func (e *edge) drainTime() time.Duration {
+	var open int64
+	for _, p := range e.gateway.Snapshot() {
+		open += p.Open
+	}
+	return min(drainTime+time.Duration(open)*drainPerConnection, maxDrainTime)
 }
