@@ -28,7 +28,7 @@ run:
 ## build      build bin/lethe
 .PHONY: build
 build:
-	go build -trimpath -o bin/lethe ./cmd/lethe
+	go build -o bin/lethe ./cmd/lethe
 
 ## test       run every test with the race detector (as root on Debian it installs what is missing)
 .PHONY: test
