@@ -63,21 +63,33 @@ func (f *failingLog) next() storetest.Fault {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 23, 10, 15, 0, 0, time.UTC), path: filepath.Join(t.TempDir(), "journal", "erasures.jsonl")}
+	custodian, err := keytest.NewMemory().Open("place")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := emptyWorld(t, keytest.NewFaulty(custodian), filepath.Join(t.TempDir(), "journal", "erasures.jsonl"))
+	w.reopen()
+	return w
+}
+
+// emptyWorld is a world with an empty log over a custodian that may know more.
+func emptyWorld(t *testing.T, custodian *keytest.Faulty, path string) *world {
+	t.Helper()
+	w := &world{t: t, now: time.Date(2026, 11, 23, 10, 15, 0, 0, time.UTC), custodian: custodian, path: path}
 	store, err := embedded.Open(t.TempDir(), embedded.Options{Clock: w.clock, Reserve: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
-	custodian, err := keytest.NewMemory().Open("place")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.store, w.custodian = store, keytest.NewFaulty(custodian)
+	w.store = store
 	w.log = &failingLog{Faulty: storetest.Faulty{Store: store}}
 	w.log.Next = w.log.next
-	w.reopen()
-	t.Cleanup(func() { w.ring.Close(); _ = w.journal.Close() })
+	t.Cleanup(func() {
+		w.ring.Close()
+		if w.journal != nil {
+			_ = w.journal.Close()
+		}
+	})
 	return w
 }
 
