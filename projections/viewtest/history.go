@@ -15,6 +15,10 @@ import (
 type History struct {
 	*Writer
 	Draw func(n int) int
+	// Shown keeps everything in the store that was disposed of. Set it while a
+	// projector follows: nothing may be cut before the views have passed the
+	// record of it.
+	Shown bool
 
 	people  []*person
 	blocks  []domain.BlockID
@@ -305,7 +309,7 @@ func (h *History) disposeSubjects() {
 	h.Disposed(domain.SubjectDisposed, domain.List("commands", commands), h.totals(h.key()))
 	for _, d := range h.pending[:n] {
 		for _, s := range d.streams {
-			h.Delete(s, h.Draw(2) == 0)
+			h.Delete(s, h.Draw(2) == 0 || h.Shown)
 		}
 		if d.streams == nil {
 			h.shown = append(h.shown, d)
@@ -325,7 +329,7 @@ func (h *History) cutDestruction() {
 		h.Destroyed(domain.DestructionCarried, d.facts...)
 	}
 	h.Disposed(domain.StreamDisposed, domain.Name("stream", h.Streams.Destruction()), domain.Int("revision", int64(last)+1))
-	if h.Draw(2) == 0 {
+	if h.Draw(2) == 0 && !h.Shown {
 		h.Truncate(h.Streams.Destruction(), last+1)
 	}
 }
@@ -337,7 +341,7 @@ func (h *History) cutNode() {
 		return
 	}
 	h.Disposed(domain.StreamDisposed, domain.Name("stream", stream), domain.Int("revision", int64(last)))
-	if h.Draw(2) == 0 {
+	if h.Draw(2) == 0 && !h.Shown {
 		h.Truncate(stream, last)
 	}
 }
@@ -349,7 +353,7 @@ func (h *History) deleteUnrecorded() {
 	if p.block.IsZero() {
 		p.dead = true
 		for _, s := range h.streamsOf(p, "messages", "lifecycle", domain.ClassAccess, domain.ClassActs, domain.ClassRights) {
-			h.Delete(s, h.Draw(2) == 0)
+			h.Delete(s, h.Draw(2) == 0 || h.Shown)
 		}
 	}
 }

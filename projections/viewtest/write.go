@@ -87,6 +87,12 @@ func (w *Writer) Seal(stream domain.Stream, typ domain.EventType, env domain.Env
 	return domain.NewSealed(id, stream, typ, raw, append([]byte(body), tag(s, []byte(body))...))
 }
 
+// Retag makes an event's tag fit its other bytes, as only a writer can.
+func (w *Writer) Retag(s domain.Sealed) domain.Sealed {
+	body := s.Data()[:len(s.Data())-tagSize]
+	return domain.NewSealed(s.ID(), s.Stream(), s.Type(), s.Envelope(), append(bytes.Clone(body), tag(s, body)...))
+}
+
 // sealed and note begin the two kinds of bodies: magic, version, key number.
 const (
 	sealed   = "LTH\x01\x01"
