@@ -94,7 +94,7 @@ func (c *Client) build(ctx context.Context, q request) (*http.Request, error) {
 		address += "?" + q.query.Encode()
 	}
 	r, err := http.NewRequestWithContext(ctx, q.method, address, body)
-	if err != nil {
+	if err != nil || r.URL.Host == "" || (r.URL.Scheme != "http" && r.URL.Scheme != "https") {
 		return nil, Usage("the admin address is not a URL, such as http://127.0.0.1:7402")
 	}
 	token := q.token
