@@ -41,6 +41,8 @@ type Config struct {
 
 	// trial: a small chat is the upstream, and the admin address shows a page.
 	trial bool
+	// adopt: ledger, policy and journal are those that the directory holds.
+	adopt bool
 }
 
 // A PoolConfig is what one node does for a pool. It can change while connections

@@ -69,12 +69,27 @@ func Open(ctx context.Context, cfg *Config, opt Options) (l *Lethe, err error) {
 			l = nil
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openEngines, l.openRing, l.openJournal, l.openLedger, l.openViews} {
+	for _, step := range []func(context.Context) error{l.locate, l.openEngines, l.identify, l.openRing, l.openJournal, l.openLedger, l.openViews} {
 		if err := step(ctx); err != nil {
 			return l, err
 		}
 	}
 	return l, nil
+}
+
+// locate makes paths independent of the directory that a command runs in. The
+// caller's configuration stays as it is.
+func (l *Lethe) locate(context.Context) error {
+	own := *l.cfg
+	for _, path := range []*string{&own.Data, &own.Journal.Path} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("locating %s: %w", *path, err)
+		}
+		*path = absolute
+	}
+	l.cfg = &own
+	return nil
 }
 
 func (l *Lethe) openEngines(context.Context) error {
@@ -118,6 +133,9 @@ func (l *Lethe) openRing(ctx context.Context) error {
 	l.policy, err = ledger.OpenPolicyLog(ctx, l.store, l.cfg.Ledger, l.ring.Integrity(), l.opt.Clock)
 	if err != nil {
 		return err
+	}
+	if l.cfg.adopt && l.policy.Policy() != nil {
+		return nil
 	}
 	return l.policy.Apply(ctx, &l.cfg.Policy, l.opt.ConfirmPolicy)
 }

@@ -226,3 +226,25 @@ func TestTheMainJob(t *testing.T) {
 }
 
 func asClose(err error, to **gws.CloseError) bool { return errors.As(err, to) }
+
+func TestADirectoryOfAnotherLedgerIsRefusedAndOneIsFoundAsItIs(t *testing.T) {
+	c := testConfig(t, t.TempDir(), upstream(t))
+	r := serve(t, c)
+	dial(t, r.Gateway, "ada").talk(t, 1)
+	await(t, "recorded", func() bool { return records(r.show(t, "ada"), "messages", "present") == 2 })
+	r.stop()
+	other := *c
+	other.Ledger = "other"
+	if _, err := Open(t.Context(), &other, Options{}); !errors.Is(err, ErrOtherLedger) {
+		t.Errorf("another ledger opened with %v", err)
+	}
+	l, err := Open(t.Context(), ExistingConfig(c.Data), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close(t.Context()) }()
+	s, err := l.SubjectShow(t.Context(), legal, "ada")
+	if err != nil || records(s, "messages", "present") != 2 {
+		t.Errorf("found %+v, %v", s, err)
+	}
+}

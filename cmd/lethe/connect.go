@@ -139,6 +139,9 @@ func (p *program) open(ctx context.Context) (*lethe.Lethe, error) {
 	if _, err := os.Stat(filepath.Join(cfg.Data, "keys")); errors.Is(err, os.ErrNotExist) {
 		return nil, api.NotFound(fmt.Sprintf("there is no ledger in %s, and no lethe serve on it; --data names another directory, %s a server", cfg.Data, envAdmin))
 	}
+	if p.config == "" {
+		cfg = lethe.ExistingConfig(cfg.Data)
+	}
 	if err := lethe.HardenProcess(); err != nil {
 		return nil, fmt.Errorf("hardening the process: %w", err)
 	}
