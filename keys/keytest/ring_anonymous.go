@@ -3,6 +3,7 @@ package keytest
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
@@ -72,6 +73,34 @@ func testAnonymous(t *testing.T, open Open) {
 	w.policy = &domain.Policy{}
 	_, _, err = w.ring.Anonymous(background())
 	wantErr(t, err, domain.ErrNotFound)
+}
+
+// testAnonymousAhead: the next block is there before the first is used up, so
+// that an outage does not stop anonymous connections at once.
+func testAnonymousAhead(t *testing.T, open Open) {
+	w := newWorld(t, open)
+	for range seal.BlockSize - 2 {
+		_, _, err := w.ring.Anonymous(background())
+		check(t, err)
+	}
+	blocks := func() (n int) {
+		check(t, w.EachBlock(background(), eachBlock(func(domain.BlockID, bool) { n++ })))
+		return n
+	}
+	for range 1000 {
+		if blocks() == 2 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	w.faulty.Down()
+	for range 2 + seal.BlockSize {
+		_, _, err := w.ring.Anonymous(background())
+		check(t, err)
+	}
+	_, _, err := w.ring.Anonymous(background())
+	wantErr(t, err, domain.ErrUnavailable)
+	w.faulty.FailAt(0, Lost)
 }
 
 func testEraseLinked(t *testing.T, open Open) {

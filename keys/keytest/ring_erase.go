@@ -54,6 +54,8 @@ func testFence(t *testing.T, open Open) {
 	s, err := w.lookup("ada")
 	check(t, err)
 	equal(t, "fence", s.Fence.Command, whole.Command)
+	check(t, w.ring.Unfence(background(), whole))
+	equal(t, "ref behind an erasure that was called off", w.person("ada"), ada)
 	wantErr(t, w.ring.Fence(background(), erasure(keys.DestroySubject, domain.New[domain.SubjectRef]())), domain.ErrNotFound)
 }
 
@@ -190,6 +192,61 @@ func testEraseSubject(t *testing.T, open Open) {
 		t.Fatal("the erased ref came back")
 	}
 	w.wants(nil, w.seal(s.Ref, "messages", w.now))
+}
+
+// testJournalledOnly: between the journal line and the destruction the keys are
+// there and open nothing, and the person who comes back is somebody else.
+func testJournalledOnly(t *testing.T, open Open) {
+	w := newWorld(t, open)
+	ada := w.person("ada")
+	i := w.seal(ada, "messages", w.now)
+	d := erasure(keys.DestroySubject, ada)
+	p, err := w.begin(d)
+	check(t, err)
+	w.ring.Dead.Add(p.Tags...)
+	for range 2 {
+		w.wants(domain.ErrErased, i)
+		_, err = w.lookup("ada")
+		wantErr(t, err, domain.ErrNotFound)
+		_, err = w.handle(ada, "messages", domain.OwnTier, w.now)
+		wantErr(t, err, domain.ErrErased)
+		w.restart()
+	}
+	again := w.person("ada")
+	if again == ada {
+		t.Fatal("the ref that the journal names was handed out")
+	}
+	next := w.seal(again, "messages", w.now)
+	check(t, w.ring.Fence(background(), d))
+	check(t, w.finish(d, p))
+	w.wantsTwice(domain.ErrErased, i)
+	w.wants(nil, next)
+	equal(t, "ref", w.person("ada"), again)
+}
+
+// testKeyBesideTag: tags that the journal gets stop keys that the cache holds
+// and the custodian has, each kind of them.
+func testKeyBesideTag(t *testing.T, open Open) {
+	w := newWorld(t, open)
+	for name, tag := range map[string]func(item) domain.Tag{
+		"ref": func(i item) domain.Tag { return w.tagOf(domain.KindRef, domain.WhereID(ledger, i.where.Ref)) },
+		"B":   func(i item) domain.Tag { return w.tagOf(domain.KindB, i.where.Bytes()) },
+		"S":   func(i item) domain.Tag { return w.tagOf(domain.KindS, i.where.Subject()) },
+	} {
+		cached := w.seal(w.person("cached "+name), "messages", w.now)
+		cold := w.seal(w.person("cold "+name), "messages", w.now)
+		w.wants(nil, cached)
+		w.ring.Dead.Add(tag(cached), tag(cold))
+		w.wants(domain.ErrErased, cached, cold)
+	}
+	cached, cold := w.seal(w.person("ada"), "network", w.now), w.seal(w.person("ada"), "network", w.now.AddDate(0, 0, -1))
+	w.wants(nil, cached)
+	w.ring.Dead.Add(w.retentionTag(cached.where.RetentionKey()), w.retentionTag(cold.where.RetentionKey()))
+	w.wants(domain.ErrExpired, cached, cold)
+	stranger := w.stranger()
+	w.wants(nil, stranger)
+	w.ring.Dead.Add(w.tagOf(domain.KindBlock, domain.WhereID(ledger, stranger.block)))
+	w.wants(domain.ErrErased, stranger)
 }
 
 // testErasePlan: computed again the plan is the same, and it survives its way

@@ -15,6 +15,8 @@ func testExpiry(t *testing.T, open Open) {
 	held, err := w.handle(ada, "network", domain.OwnTier, w.now)
 	check(t, err)
 	equal(t, "keys due at once", w.expire(), 0)
+	opened, err := w.ring.Opening(background(), old[0].where, domain.BlockID{})
+	check(t, err)
 	w.now = w.now.AddDate(0, 0, 1)
 	young := w.seal(ada, "network", w.now)
 	longer := w.seal(ada, "messages", noon)
@@ -28,13 +30,15 @@ func testExpiry(t *testing.T, open Open) {
 
 	equal(t, "keys due", w.expire(), 1)
 	equal(t, "keys due twice", w.expire(), 0)
+	if _, err := opened.Open(old[0].event); err == nil {
+		t.Fatal("a key handed out before the destruction still opens")
+	}
 	w.wantsTwice(domain.ErrExpired, old...)
 	w.wants(nil, young, longer)
 	_, err = w.sealWith(held, domain.BlockID{}, noon)
 	check(t, err) // what is sealed under a destroyed key opens nowhere
 	_, err = w.handle(ada, "network", domain.OwnTier, noon)
 	wantErr(t, err, domain.ErrPastDue)
-	w.ring.Dead.Add()
 	rec, _, err := w.Retention(background(), domain.RetentionKey{Class: "network", Tier: "0", Bucket: "2026-11-23"})
 	check(t, err)
 	if !rec.Destroyed || rec.Journal != 0 {
@@ -89,8 +93,8 @@ func testUnknownKey(t *testing.T, open Open) {
 	} {
 		moved := mine
 		edit(&moved.where)
-		if err := w.read(moved); !errors.Is(err, domain.ErrUnknownKey) {
-			t.Errorf("another %s reads %v", name, err)
+		if _, err := w.ring.Opening(background(), moved.where, moved.block); !errors.Is(err, domain.ErrUnknownKey) {
+			t.Errorf("the key of another %s: %v", name, err)
 		}
 	}
 	moved := mine
@@ -105,16 +109,17 @@ func testUnavailable(t *testing.T, open Open) {
 	ada, bob, eve := w.person("ada"), w.person("bob"), w.person("eve")
 	plain, erased := w.seal(ada, "messages", w.now), w.seal(bob, "messages", w.now)
 	classed, expired := w.seal(eve, "messages", w.now), w.seal(ada, "network", w.now)
+	both := w.seal(eve, "network", w.now)
 	w.destroy(erasure(keys.DestroySubject, bob))
-	w.destroy(erasure(keys.DestroyClass, eve, "messages"))
+	w.destroy(erasure(keys.DestroyClass, eve, "messages", "network"))
 	w.now = w.now.AddDate(0, 0, 14)
 	w.expire()
 	w.restart()
 	w.faulty.Down()
 	w.wants(domain.ErrUnavailable, plain)
 	w.wants(domain.ErrErased, erased)
-	w.wants(domain.ErrExpired, expired)
-	w.wants(domain.ErrUnavailable, classed) // a kept B might open it
+	w.wants(domain.ErrExpired, expired, both) // whatever became of S, R is gone
+	w.wants(domain.ErrUnavailable, classed)   // a kept B might open it
 	_, err := w.lookup("ada")
 	wantErr(t, err, domain.ErrUnavailable)
 	_, _, err = w.enrol("new")
@@ -128,5 +133,5 @@ func testUnavailable(t *testing.T, open Open) {
 	w.now = w.now.AddDate(0, 0, -30)
 	w.faulty.FailAt(0, Lost)
 	w.wants(nil, plain)
-	w.wants(domain.ErrErased, classed)
+	w.wants(domain.ErrErased, classed, both)
 }

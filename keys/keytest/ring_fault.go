@@ -91,77 +91,87 @@ func (s *stage) reads(i item, outcome error) {
 
 func scenes() []scene {
 	return []scene{
-		{"enrol and seal", func(s *stage) {
-			ada := s.ref("ada")
-			i := s.sealed(ada, "messages")
-			s.must(func() error { return s.ring.IssueAhead(background()) })
-			s.reads(i, nil)
-			equal(s.t, "ref", s.ref("ada"), ada)
-			s.restart()
-			s.reads(i, nil)
-		}},
-		{"class", func(s *stage) {
-			ada := s.ref("ada")
-			gone, stays := s.sealed(ada, "messages"), s.sealed(ada, "network")
-			s.erase(erasure(keys.DestroyClass, ada, "messages"))
-			next := s.sealed(ada, "messages")
-			equal(s.t, "gen", next.where.Gen, domain.Gen(2))
-			s.reads(gone, domain.ErrErased)
-			s.reads(stays, nil)
-			s.reads(next, nil)
-		}},
-		{"range", func(s *stage) {
-			ada := s.ref("ada")
-			kept := s.sealed(ada, "messages")
-			s.now = s.now.AddDate(0, 0, 1)
-			gone := s.sealed(ada, "messages")
-			d := erasure(keys.DestroyRange, ada, "messages")
-			d.From = s.now
-			s.erase(d)
-			s.reads(gone, domain.ErrErased)
-			s.reads(kept, nil)
-		}},
-		{"person with a linked ref", func(s *stage) {
-			ada := s.ref("ada")
-			var stranger, other item
-			for _, i := range []*item{&stranger, &other} {
-				s.must(func() error {
-					block, ref, err := s.ring.Anonymous(background())
-					if err != nil {
-						return err
-					}
-					*i, err = s.tryAnonymous(block, ref)
-					return err
-				})
-			}
-			s.must(func() error { return s.ring.LinkAnonymous(background(), ada, stranger.block, stranger.where.Ref) })
-			own := s.sealed(ada, "network")
-			s.erase(erasure(keys.DestroySubject, ada))
-			s.reads(own, domain.ErrErased)
-			s.reads(stranger, domain.ErrErased)
-			s.reads(other, nil)
-			if s.ref("ada") == ada {
-				s.t.Fatalf("the erased ref came back")
-			}
-		}},
-		{"expiry", func(s *stage) {
-			ada := s.ref("ada")
-			old := s.sealed(ada, "network")
-			stays := s.sealed(ada, "messages")
-			s.now = s.now.AddDate(0, 0, 14)
-			var due []keys.RetentionRecord
-			s.must(func() (err error) {
-				due, err = s.ring.Due(background(), s.now)
-				return err
-			})
-			equal(s.t, "keys due", len(due), 1)
-			s.erase(keys.Destruction{
-				Command: domain.New[domain.CommandID](), Kind: keys.DestroyRetention, Retention: []domain.RetentionKey{due[0].RetentionKey},
-			})
-			s.reads(old, domain.ErrExpired)
-			s.reads(stays, nil)
-		}},
+		{"enrol and seal", playEnrol},
+		{"class", playClass},
+		{"range", playRange},
+		{"person with a linked ref", playPerson},
+		{"expiry", playExpiry},
 	}
+}
+
+func playEnrol(s *stage) {
+	ada := s.ref("ada")
+	i := s.sealed(ada, "messages")
+	s.must(func() error { return s.ring.IssueAhead(background()) })
+	s.reads(i, nil)
+	equal(s.t, "ref", s.ref("ada"), ada)
+	s.restart()
+	s.reads(i, nil)
+}
+
+func playClass(s *stage) {
+	ada := s.ref("ada")
+	gone, stays := s.sealed(ada, "messages"), s.sealed(ada, "network")
+	s.erase(erasure(keys.DestroyClass, ada, "messages"))
+	next := s.sealed(ada, "messages")
+	equal(s.t, "gen", next.where.Gen, domain.Gen(2))
+	s.reads(gone, domain.ErrErased)
+	s.reads(stays, nil)
+	s.reads(next, nil)
+}
+
+func playRange(s *stage) {
+	ada := s.ref("ada")
+	kept := s.sealed(ada, "messages")
+	s.now = s.now.AddDate(0, 0, 1)
+	gone := s.sealed(ada, "messages")
+	d := erasure(keys.DestroyRange, ada, "messages")
+	d.From = s.now
+	s.erase(d)
+	s.reads(gone, domain.ErrErased)
+	s.reads(kept, nil)
+}
+
+func playPerson(s *stage) {
+	ada := s.ref("ada")
+	var stranger, other item
+	for _, i := range []*item{&stranger, &other} {
+		s.must(func() error {
+			block, ref, err := s.ring.Anonymous(background())
+			if err != nil {
+				return err
+			}
+			*i, err = s.tryAnonymous(block, ref)
+			return err
+		})
+	}
+	s.must(func() error { return s.ring.LinkAnonymous(background(), ada, stranger.block, stranger.where.Ref) })
+	own := s.sealed(ada, "network")
+	s.erase(erasure(keys.DestroySubject, ada))
+	s.reads(own, domain.ErrErased)
+	s.reads(stranger, domain.ErrErased)
+	s.reads(other, nil)
+	if s.ref("ada") == ada {
+		s.t.Fatalf("the erased ref came back")
+	}
+}
+
+func playExpiry(s *stage) {
+	ada := s.ref("ada")
+	old := s.sealed(ada, "network")
+	stays := s.sealed(ada, "messages")
+	s.now = s.now.AddDate(0, 0, 14)
+	var due []keys.RetentionRecord
+	s.must(func() (err error) {
+		due, err = s.ring.Due(background(), s.now)
+		return err
+	})
+	equal(s.t, "keys due", len(due), 1)
+	s.erase(keys.Destruction{
+		Command: domain.New[domain.CommandID](), Kind: keys.DestroyRetention, Retention: []domain.RetentionKey{due[0].RetentionKey},
+	})
+	s.reads(old, domain.ErrExpired)
+	s.reads(stays, nil)
 }
 
 // testFaults fails each call of each scene in turn, lost and unanswered.

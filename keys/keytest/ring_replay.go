@@ -34,6 +34,8 @@ func testReplay(t *testing.T, open Open) {
 	for range 2 {
 		_, err := w.ring.Replay(background(), w.journal)
 		check(t, err)
+		equal(t, "gen behind the replay", w.seal(ada, "messages", noon).where.Gen, 2)
+		wantKept(t, w, ada, days[0], days[3])
 		for range 2 {
 			w.wants(domain.ErrErased, days[1], days[2], whole, stranger, class)
 			w.wants(domain.ErrExpired, expired)
@@ -41,7 +43,6 @@ func testReplay(t *testing.T, open Open) {
 			w.restart()
 		}
 	}
-	equal(t, "gen behind the replay", w.seal(ada, "messages", noon).where.Gen, domain.Gen(2))
 	equal(t, "gen behind the replay", w.seal(eve, "messages", noon).where.Gen, domain.Gen(2))
 	wantGone(t, w, bob, stranger)
 
@@ -52,6 +53,21 @@ func testReplay(t *testing.T, open Open) {
 
 func (w *world) tagOf(kind domain.KeyKind, where []byte) domain.Tag {
 	return w.ring.Tagger().Tag(kind, where)
+}
+
+// wantKept checks which B of messages a bundle has: those and no others.
+func wantKept(t *testing.T, w *world, ref domain.SubjectRef, want ...item) {
+	t.Helper()
+	_, b, err := w.Bundle(background(), ref)
+	check(t, err)
+	for _, i := range want {
+		if _, ok := b.KeptAt(i.where); !ok {
+			t.Fatalf("the key of %s was not kept", i.where)
+		}
+	}
+	if _, ok := b.Subject("messages", 1); ok || len(b.Kept) != len(want) {
+		t.Fatalf("%d keys are kept, want %d, and no subject key of gen 1", len(b.Kept), len(want))
+	}
 }
 
 // wantGone looks into the custodian itself.

@@ -55,6 +55,11 @@ func testExternalIDs(t *testing.T, open Open) {
 	if w.person("ada") == w.person("Ada") {
 		t.Fatal("case was folded")
 	}
+	principal, err := keys.NewPerson("principals", "ada", domain.Erasable)
+	check(t, err)
+	if _, err := w.ring.Lookup(background(), principal); !errors.Is(err, domain.ErrNotFound) {
+		t.Fatalf("a namespace leads into another: %v", err)
+	}
 	for _, id := range []string{"", "\xffsecret", strings.Repeat("secret", 200)} {
 		_, _, err := w.enrol(id)
 		wantErr(t, err, keys.ErrExternalID)
@@ -104,6 +109,8 @@ func testSealingRefused(t *testing.T, open Open) {
 	wantErr(t, err, domain.ErrPastDue)
 	_, err = w.try(ada, "messages", "P7D", noon.AddDate(0, 0, -8))
 	wantErr(t, err, domain.ErrPastDue)
+	_, _, err = w.Retention(background(), domain.RetentionKey{Class: "messages", Tier: "P7D", Bucket: "2026-11-15"})
+	wantErr(t, err, domain.ErrNotFound) // none is issued to die at once
 	_, err = w.try(domain.New[domain.SubjectRef](), "messages", domain.OwnTier, noon)
 	wantErr(t, err, domain.ErrNotFound)
 
@@ -158,6 +165,25 @@ func testSealingGens(t *testing.T, open Open) {
 	equal(t, "gen behind two that the journal names", w.seal(bob, "messages", w.now).where.Gen, domain.Gen(4))
 	w.ring.LogGen = func(context.Context, domain.SubjectRef, domain.Class) (domain.Gen, error) { return 8, nil }
 	equal(t, "gen behind one that the log shows", w.seal(bob, "usage", w.now).where.Gen, domain.Gen(9))
+
+	check(t, w.Change(background(), ada, func(_ *keys.Subject, b *seal.Bundle) error {
+		b.Drop("messages", true)
+		return b.Issue("network", 11, secret(1))
+	}))
+	equal(t, "gen behind one that the log shows", w.seal(ada, "messages", w.now).where.Gen, domain.Gen(9))
+	check(t, w.Change(background(), ada, func(_ *keys.Subject, b *seal.Bundle) error {
+		b.Drop("network", true)
+		return nil
+	}))
+	d := erasure(keys.DestroySubject, ada)
+	w.ring.LogGen = func(context.Context, domain.SubjectRef, domain.Class) (domain.Gen, error) {
+		return 0, w.ring.Fence(background(), d) // between reading the bundle and changing it
+	}
+	_, err := w.handle(ada, "network", domain.OwnTier, w.now)
+	wantErr(t, err, domain.ErrFenced)
+	w.ring.LogGen = nil
+	check(t, w.ring.Unfence(background(), d))
+	equal(t, "gen behind the bundle's last", w.seal(ada, "network", w.now).where.Gen, domain.Gen(12))
 }
 
 func (w *world) subjectTag(ref domain.SubjectRef, class domain.Class, gen domain.Gen) domain.Tag {

@@ -55,9 +55,12 @@ func Run(t *testing.T, open Open) {
 		{"EraseClass", testEraseClass},
 		{"EraseRange", testEraseRange},
 		{"EraseSubject", testEraseSubject},
+		{"JournalledOnly", testJournalledOnly},
+		{"KeyBesideTag", testKeyBesideTag},
 		{"ErasePlan", testErasePlan},
 		{"BadDestruction", testBadDestruction},
 		{"Anonymous", testAnonymous},
+		{"AnonymousAhead", testAnonymousAhead},
 		{"EraseLinked", testEraseLinked},
 		{"RetireBlock", testRetireBlock},
 		{"Faults", testFaults},
@@ -88,7 +91,7 @@ type fixture struct {
 func newFixture(t *testing.T, open Open) *fixture {
 	t.Helper()
 	f := newFixtureAt(t, open, t.TempDir())
-	t.Cleanup(func() { check(t, f.Custodian.Close()) })
+	t.Cleanup(func() { check(t, f.Close()) })
 	return f
 }
 
@@ -110,7 +113,7 @@ func (f *fixture) start() {
 // reopen closes the custodian and opens it again.
 func (f *fixture) reopen() {
 	f.t.Helper()
-	check(f.t, f.Custodian.Close())
+	check(f.t, f.Close())
 	f.start()
 }
 

@@ -43,7 +43,7 @@ func newWorldAt(t tester, open Open, place string) *world {
 
 func (w *world) end() {
 	w.ring.Close()
-	check(w.t, w.Custodian.Close())
+	check(w.t, w.Close())
 }
 
 // ringUp makes the ring as a start of the ledger does: with the journal's tags.
@@ -207,7 +207,74 @@ func (w *world) destroy(d keys.Destruction) keys.Plan {
 	p, err := w.begin(d)
 	check(w.t, err)
 	check(w.t, w.finish(d, p))
+	w.wantsDestroyed(d, p)
 	return p
+}
+
+// wantsDestroyed looks into the custodian: the journal's tags alone would make
+// everything read as destroyed.
+func (w *world) wantsDestroyed(d keys.Destruction, p keys.Plan) {
+	w.t.Helper()
+	_, b, err := w.Bundle(background(), d.Ref)
+	switch d.Kind {
+	case keys.DestroyClass, keys.DestroyRange:
+		check(w.t, err)
+		w.wantsTaken(d, p, b)
+	case keys.DestroySubject:
+		wantErr(w.t, err, domain.ErrNotFound)
+		for _, l := range p.Links {
+			block, err := w.Block(background(), l.Block)
+			check(w.t, err)
+			if block.Remove(l.Ref) {
+				w.t.Fatalf("a linked ref's keys are still there")
+			}
+		}
+	case keys.DestroyRetention:
+		for _, k := range p.Buckets {
+			rec, key, err := w.Retention(background(), k)
+			check(w.t, err)
+			if !rec.Destroyed || key != (seal.Secret{}) {
+				w.t.Fatalf("retention key %s is still there", k)
+			}
+		}
+	case keys.DestroyBlock:
+		_, err := w.Block(background(), d.Block)
+		wantErr(w.t, err, domain.ErrNotFound)
+	}
+}
+
+// wantsTaken compares a bundle with the plan that was executed on it, and the
+// plan's tags with what it takes.
+func (w *world) wantsTaken(d keys.Destruction, p keys.Plan, b *seal.Bundle) {
+	w.t.Helper()
+	place := domain.Where{Ledger: ledger, Scope: d.Scope, Ref: d.Ref}
+	for _, g := range p.Gens {
+		place.Class, place.Gen = g.Class, g.Gen
+		if _, ok := b.Subject(g.Class, g.Gen); ok {
+			w.t.Fatalf("subject key %s is still there", g)
+		}
+		w.wantsNamed(p, domain.KindS, place.Subject())
+	}
+	for _, k := range p.Dropped {
+		place.Class, place.Tier, place.Bucket, place.Gen = k.Class, k.Tier, k.Bucket, k.Gen
+		if _, ok := b.KeptAt(place); ok {
+			w.t.Fatalf("the kept key of %s is still there", place)
+		}
+		w.wantsNamed(p, domain.KindB, place.Bytes())
+	}
+	for _, k := range p.Kept {
+		place.Class, place.Tier, place.Bucket, place.Gen = k.Class, k.Tier, k.Bucket, k.Gen
+		if _, ok := b.KeptAt(place); !ok {
+			w.t.Fatalf("the key of %s was not kept", place)
+		}
+	}
+}
+
+func (w *world) wantsNamed(p keys.Plan, kind domain.KeyKind, where []byte) {
+	w.t.Helper()
+	if !slices.Contains(p.Tags, w.tagOf(kind, where)) {
+		w.t.Fatalf("the journal does not name a key that dies")
+	}
 }
 
 // begin is what comes before the journal line, and the line itself.
