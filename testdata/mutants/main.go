@@ -64,9 +64,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", m.name, err))
 		}
-		fmt.Fprintf(out, "%-28s %-7s %5.1f s  %s\n", m.name, verdict(err), time.Since(began).Seconds(), m.why)
+		line := fmt.Sprintf("%-28s %-7s %5.1f s  %s\n", m.name, verdict(err), time.Since(began).Seconds(), m.why)
 		if *verbose {
-			fmt.Fprintf(out, "%s\n", said)
+			line += string(said)
+		}
+		if _, err := io.WriteString(out, line); err != nil {
+			return err
 		}
 	}
 	return errors.Join(failed...)
