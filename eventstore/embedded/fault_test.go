@@ -35,7 +35,7 @@ func TestLogFaults(t *testing.T) {
 		for _, cause := range []error{syscall.ENOSPC, syscall.EIO} {
 			f.err = cause
 			name := f.op + " " + map[bool]string{true: "done", false: "undone"}[f.done] + " " + cause.Error()
-			t.Run(name, func(t *testing.T) { breakLog(t, f, vfs.NewCrashableMem(), "store") })
+			t.Run(name, func(t *testing.T) { breakLog(t, f, vfs.NewMem(), "store") })
 		}
 	}
 }
@@ -54,7 +54,7 @@ func breakLog(t *testing.T, f fault, fs vfs.FS, dir string) {
 	go func() {
 		defer close(done)
 		// Large enough that the log is rotated and a memtable flushed.
-		l.run(s, 8, 20_000, 2_000, nil)
+		l.run(s, 8, 5_000, 4_000, nil)
 	}()
 	time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
 	ffs.set(&f)
@@ -116,11 +116,11 @@ func TestTableFaults(t *testing.T) {
 }
 
 func breakTables(t *testing.T, f fault) {
-	ffs := &faultFS{FS: vfs.NewCrashableMem()}
+	ffs := &faultFS{FS: vfs.NewMem()}
 	s := mustOpen(t, "store", Options{FS: ffs})
 	ffs.set(&f)
 	l := newLoad()
-	l.run(s, 4, 20_000, 1_000, nil)
+	l.run(s, 4, 5_000, 4_000, nil)
 	if ffs.count() == 0 || len(l.errs) != 4 {
 		t.Fatalf("the fault was met %d times and answered %d times", ffs.count(), len(l.errs))
 	}
@@ -175,11 +175,11 @@ func TestPowerLoss(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := mustOpen(t, "store", Options{FS: fs})
 	l := newLoad()
-	for i := range 15 {
+	for i := range 9 {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			l.run(s, 8, 2_000, 60, nil)
+			l.run(s, 8, 2_000, 40, nil)
 		}()
 		time.Sleep(time.Duration(rand.IntN(4_000)) * time.Microsecond)
 		acked := l.snapshot()

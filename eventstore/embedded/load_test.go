@@ -26,10 +26,21 @@ func newLoad() *load {
 	return &load{acked: map[domain.Stream][]domain.EventID{}, full: map[domain.EventID]bool{}}
 }
 
+const noiseSize = 1 << 20
+
+// noise does not compress, as ciphertext does not.
+var noise = sync.OnceValue(func() []byte {
+	b := make([]byte, noiseSize)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+})
+
+// sample makes an event with a body of size bytes, unlike all others from 100 on.
 func sample(s domain.Stream, size int) domain.Sealed {
 	id := domain.EventID(uuid.New())
 	data := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte(append(id[:], id[:]...))).Read(data) // as ciphertext, it does not compress
+	copy(data, noise()[rand.IntN(noiseSize-size):])
+	copy(data[min(size, 100):], id[:])
 	return domain.NewSealed(id, s, "traffic.recorded.v1", []byte(`{"v":1}`), data)
 }
 
