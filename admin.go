@@ -3,7 +3,6 @@ package lethe
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,15 +41,18 @@ func (e *edge) adminServer() (*http.Server, error) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	e.mountTrial(mux)
-	if err := l.writeAdmin(e.listener.admin.Addr()); err != nil {
+	admin := AdminFile{Address: "http://" + e.listener.admin.Addr().String(), Token: l.tokens.issueLocal()}
+	if err := e.mountTrial(mux, admin); err != nil {
+		return nil, err
+	}
+	if err := l.writeAdmin(admin); err != nil {
 		return nil, err
 	}
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, nil
 }
 
-func (l *Lethe) writeAdmin(addr net.Addr) error {
-	b, err := json.Marshal(AdminFile{Address: "http://" + addr.String(), Token: l.tokens.issueLocal()})
+func (l *Lethe) writeAdmin(admin AdminFile) error {
+	b, err := json.Marshal(admin)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", adminFile, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway"
+	"github.com/lethe-ledger/lethe/gateway/console"
 	"github.com/lethe-ledger/lethe/gateway/recorder"
 )
 
@@ -19,6 +20,9 @@ import (
 type Addresses struct {
 	Gateway string
 	Admin   string
+	// Page shows a trial living; its fragment holds the token of this process, so
+	// it is for a terminal and never for a log. Empty otherwise.
+	Page string
 }
 
 // An edge is what exists while a process serves: the gateway with its recorder,
@@ -29,7 +33,8 @@ type edge struct {
 	recorder *recorder.Recorder
 	gateway  *gateway.Gateway
 	admin    *http.Server
-	trial    *trial // the chat behind a gateway without configuration; nil otherwise
+	chat     *console.Chat // the upstream of a trial; nil otherwise
+	page     string        // the URL of the trial's page
 	listener struct{ gateway, admin net.Listener }
 
 	running sync.WaitGroup
@@ -83,6 +88,9 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	if err != nil {
 		return at, err
 	}
+	if err = e.listen(ctx); err != nil {
+		return at, err
+	}
 	settings, err := e.settings()
 	if err != nil {
 		return at, err
@@ -91,19 +99,24 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	if err != nil {
 		return at, err
 	}
-	return e.listen(ctx)
+	return e.accept(ctx)
 }
 
 // listen opens both listeners before either is served, so that a port in use
 // stops the start.
-func (e *edge) listen(ctx context.Context) (at Addresses, err error) {
+func (e *edge) listen(ctx context.Context) (err error) {
 	var lc net.ListenConfig
 	if e.listener.gateway, err = lc.Listen(ctx, "tcp", e.lethe.cfg.Listen.Address); err != nil {
-		return at, fmt.Errorf("listening for WebSocket clients: %w", err)
+		return fmt.Errorf("listening for WebSocket clients: %w", err)
 	}
 	if e.listener.admin, err = lc.Listen(ctx, "tcp", e.lethe.cfg.Admin.Address); err != nil {
-		return at, fmt.Errorf("listening for the admin API: %w", err)
+		return fmt.Errorf("listening for the admin API: %w", err)
 	}
+	return nil
+}
+
+// accept serves both listeners and starts the timers.
+func (e *edge) accept(ctx context.Context) (at Addresses, err error) {
 	how, err := e.lethe.cfg.listen()
 	if err != nil {
 		return at, err
@@ -123,7 +136,7 @@ func (e *edge) listen(ctx context.Context) (at Addresses, err error) {
 		scheme = "wss"
 	}
 	return Addresses{
-		Gateway: scheme + "://" + e.listener.gateway.Addr().String(), Admin: "http://" + e.listener.admin.Addr().String(),
+		Gateway: scheme + "://" + e.listener.gateway.Addr().String(), Admin: "http://" + e.listener.admin.Addr().String(), Page: e.page,
 	}, nil
 }
 
@@ -158,7 +171,8 @@ func (e *edge) shutdown() error {
 		errs = append(errs, e.admin.Close())
 		e.lethe.removeAdmin()
 	}
-	e.stopTrial()
+	errs = append(errs, e.stopTrial())
+	e.closeListeners() // those that nobody served
 	e.running.Wait()
 	e.lethe.edge.Store(nil)
 	return errors.Join(errs...)
@@ -170,4 +184,12 @@ func (e *edge) drainTime() time.Duration {
 		open += p.Open
 	}
 	return min(drainTime+time.Duration(open)*drainPerConnection, maxDrainTime)
+}
+
+func (e *edge) closeListeners() {
+	for _, l := range []net.Listener{e.listener.gateway, e.listener.admin} {
+		if l != nil {
+			_ = l.Close() // closed before, where it was served
+		}
+	}
 }

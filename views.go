@@ -11,15 +11,17 @@ import (
 	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/projections"
 	"github.com/lethe-ledger/lethe/projections/sqlite"
+	"github.com/lethe-ledger/lethe/projections/tlog"
 )
 
-// views are the read models of this process, and the goroutine that keeps them
-// up to date while the ledger is open.
+// views are the read models of this process and the leaf entries of the Merkle
+// log, with the goroutines that keep both up to date while the ledger is open.
 type views struct {
 	*projections.Projector
-	lethe *Lethe
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	lethe  *Lethe
+	leaves *tlog.Log
+	stop   context.CancelFunc
+	done   sync.WaitGroup
 }
 
 func (l *Lethe) openViews(ctx context.Context) error {
@@ -31,9 +33,17 @@ func (l *Lethe) openViews(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	leaves, err := tlog.Open(filepath.Join(l.cfg.Data, "tlog"), l.cfg.Ledger, tlog.OS{})
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.views = &views{Projector: p, lethe: l, stop: stop}
-	l.views.done.Go(func() { l.views.run(running) })
+	v := &views{Projector: p, lethe: l, leaves: leaves, stop: stop}
+	v.done.Go(func() { v.run(running, "views", p.Run) })
+	v.done.Go(func() {
+		v.run(running, "leaf entries", projections.NewSinkLoop(l.store, l.loopOptions(), "leaves", leaves).Run)
+	})
+	l.views = v
 	return nil
 }
 
@@ -60,10 +70,10 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// run ends with the ledger, or loudly at an event that no view may pass.
-func (v *views) run(ctx context.Context) {
-	if err := v.Run(ctx); err != nil && ctx.Err() == nil {
-		v.lethe.log.Error().Err(err).Msg("the views stopped; recording goes on; see lethe doctor")
+// run ends with the ledger, or loudly at an event that no reader may pass.
+func (v *views) run(ctx context.Context, what string, loop func(context.Context) error) {
+	if err := loop(ctx); err != nil && ctx.Err() == nil {
+		v.lethe.log.Error().Err(err).Msg("the " + what + " stopped; recording goes on; see lethe doctor")
 	}
 }
 

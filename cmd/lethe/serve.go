@@ -100,6 +100,9 @@ func (p *program) runServe(ctx context.Context, cfg *lethe.Config, f serveFlags)
 		if err != nil {
 			log.Error().Err(err).Msg("the ready line could not be written")
 		}
+		if at.Page != "" {
+			_, _ = fmt.Fprintf(p.err, "\nSee it living in a browser:\n  %s\n\n", at.Page)
+		}
 	})
 }
 
