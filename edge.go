@@ -59,14 +59,14 @@ func (l *Lethe) Serve(ctx context.Context, ready func(Addresses)) error {
 	e := &edge{lethe: l, failed: make(chan error, 2)}
 	addresses, err := e.start(ctx)
 	if err != nil {
-		return errors.Join(err, e.shutdown())
+		return errors.Join(err, e.shutdown(context.WithoutCancel(ctx)))
 	}
 	ready(addresses)
 	select {
 	case <-ctx.Done():
 	case err = <-e.failed:
 	}
-	return errors.Join(err, e.shutdown())
+	return errors.Join(err, e.shutdown(context.WithoutCancel(ctx)))
 }
 
 func (e *edge) start(ctx context.Context) (at Addresses, err error) {
@@ -80,7 +80,7 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	if err = e.startTrial(ctx); err != nil {
 		return at, err
 	}
-	e.recorder, err = recorder.New(recorder.Options{
+	e.recorder, err = recorder.New(recorder.Options{ //nolint:contextcheck // its goroutines end with Close, behind ctx
 		Ledger: l.ledger, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
 		MAC:    func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
 		Failed: func(err error) { l.log.Error().Err(err).Msg("recording waits; it is tried again, and reading slows") },
@@ -149,14 +149,14 @@ func (e *edge) serve(what string, err error) {
 // shutdown ends in the order in which things are used: connections, then what
 // they left to record, then the notes, and the admin API last, so that a drain
 // can be watched.
-func (e *edge) shutdown() error {
+func (e *edge) shutdown(ctx context.Context) error {
 	var errs []error
 	if e.gateway != nil {
-		draining, cancel := context.WithTimeout(context.Background(), e.drainTime())
+		draining, cancel := context.WithTimeout(ctx, e.drainTime())
 		errs = append(errs, e.gateway.Drain(draining))
 		cancel()
 	}
-	recording, cancel := context.WithTimeout(context.Background(), recordTime)
+	recording, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	if e.recorder != nil {
 		errs = append(errs, e.recorder.Close(recording))

@@ -82,10 +82,17 @@ func (f *feed) run(ctx context.Context) error {
 		}
 		if err != nil {
 			cancel()
-			<-ended
-			return err
+			return errors.Join(err, ignoreCanceled(<-ended))
 		}
 	}
+}
+
+// ignoreCanceled leaves out what ending the pump answers with.
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // pump reads the subscription; it ends with ctx.

@@ -104,7 +104,7 @@ func (l *Lethe) openEngines(context.Context) error {
 	if l.custodian, err = custodian.Open(keysDir, custodian.Options{}); err != nil {
 		return fmt.Errorf("opening the keys: %w", err)
 	}
-	store, err := embedded.Open(logDir, embedded.Options{Clock: l.opt.Clock})
+	store, err := embedded.Open(logDir, embedded.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}

@@ -33,7 +33,7 @@ func (l *Lethe) openViews(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	leaves, err := tlog.Open(filepath.Join(l.cfg.Data, "tlog"), l.cfg.Ledger, tlog.OS{})
+	leaves, err := tlog.Open(filepath.Join(l.cfg.Data, "tlog"), l.cfg.Ledger, tlog.OS{}) //nolint:contextcheck // reading its own small head
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}

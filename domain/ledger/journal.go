@@ -24,9 +24,9 @@ const headDocument = "journal/head"
 const firstLine = 100
 
 var (
-	// ErrJournalForked: the log's journal and the file do not extend one another.
+	// ErrJournalForked says that the log's journal and the file do not extend one another.
 	ErrJournalForked = errors.New("the erasure journal in the log and the one in the file contradict each other")
-	// ErrJournalShort: the custodian knows of more lines than log and file have.
+	// ErrJournalShort says that the custodian knows of more lines than log and file have.
 	ErrJournalShort = errors.New("the erasure journal is shorter than the custodian's record of it: log and journal file were both restored from older copies; bring back the newest journal file")
 )
 

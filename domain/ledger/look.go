@@ -26,7 +26,7 @@ type Principal struct {
 	Purpose string // why, as the request says
 }
 
-// Enrol returns the principal's ref for a name, making it on first use.
+// EnrolPrincipal returns the principal's ref for a name, making it on first use.
 func (l *Ledger) EnrolPrincipal(ctx context.Context, name string) (domain.SubjectRef, error) {
 	return l.obligated(ctx, keys.Person{Namespace: principalNamespace, Scope: domain.Obligated, ExternalID: name})
 }
