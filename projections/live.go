@@ -121,15 +121,17 @@ func (l *Loop) locked(ctx context.Context, batch []Event) error {
 }
 
 // linger waits, unless somebody waits for the next batch.
-func (l *Loop) linger(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (l *Loop) linger(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- l.opt.Pause(ctx, l.opt.Linger) }()
 	select {
 	case <-l.kick:
 		cancel()
-		<-done
+		if err := <-done; err != nil && parent.Err() != nil {
+			return err
+		}
 		return nil
 	case err := <-done:
 		return err

@@ -66,8 +66,8 @@ type Options struct {
 // Defaults and bounds of a loop.
 const (
 	DefaultLinger = 100 * time.Millisecond
-	DefaultBatch  = 8192
-	maxBatchBytes = 16 << 20
+	DefaultBatch  = 4096
+	maxBatchBytes = 4 << 20
 	firstBackoff  = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
 )

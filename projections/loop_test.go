@@ -210,6 +210,23 @@ func TestALogThatWentBackStopsTheLoop(t *testing.T) {
 	}
 }
 
+// What stands in the place of the lost event may itself be disposed of.
+func TestALogThatWentBackIsFoundByTheStream(t *testing.T) {
+	w := viewtest.NewWriter()
+	first := some(w, 3)
+	some(w, 3)
+	p := caughtUp(t, w, t.TempDir())
+	w.Cut(first.Position)
+	note := w.NoteTime()
+	for range 9 {
+		w.NoteTime()
+	}
+	w.Truncate(note.Stream(), 8)
+	if err := p.CatchUp(t.Context()); !errors.Is(err, projections.ErrLogWentBack) {
+		t.Fatalf("caught up with %v", err)
+	}
+}
+
 func TestACheckpointMayBeDisposedOf(t *testing.T) {
 	w := viewtest.NewWriter()
 	last := some(w, 3)

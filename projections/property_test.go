@@ -55,9 +55,7 @@ func fatal(rt *rapid.T, err error) {
 func place(rt *rapid.T) string {
 	dir, err := os.MkdirTemp("", "views")
 	fatal(rt, err)
-	if os.Getenv("KEEP") == "" {
-		rt.Cleanup(func() { fatal(rt, os.RemoveAll(dir)) })
-	}
+	rt.Cleanup(func() { fatal(rt, os.RemoveAll(dir)) })
 	return dir
 }
 

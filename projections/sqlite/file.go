@@ -23,7 +23,7 @@ const (
 // Bounds of one file's memory, in KiB of pages, and of its readers.
 const (
 	servingCache  = 4 << 10
-	buildingCache = 16 << 10
+	buildingCache = 6 << 10
 	readerCache   = 2 << 10
 	maxReaders    = 2
 )
