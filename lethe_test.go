@@ -248,3 +248,50 @@ func TestADirectoryOfAnotherLedgerIsRefusedAndOneIsFoundAsItIs(t *testing.T) {
 		t.Errorf("found %+v, %v", s, err)
 	}
 }
+
+// Every kind of destruction passes the views, live and rebuilt alike.
+func TestTheViewsFollowEveryKindOfErasure(t *testing.T) {
+	r := serve(t, testConfig(t, t.TempDir(), upstream(t)))
+	for _, id := range []string{"ada", "bob", "cyd", "dan"} {
+		dial(t, r.Gateway, id).talk(t, 10)
+	}
+	for _, id := range []string{"ada", "bob", "cyd", "dan"} {
+		await(t, id, func() bool { return records(r.show(t, id), "messages", "present") == 20 })
+	}
+	now := time.Now().UTC()
+	today := now.Truncate(24 * time.Hour)
+	for what, q := range map[string]api.EraseRequest{
+		"person":        {ID: "ada"},
+		"class":         {ID: "bob", Classes: []string{"messages"}},
+		"class again":   {ID: "bob", Classes: []string{"messages"}},
+		"range":         {ID: "cyd", Classes: []string{"messages"}, From: today},
+		"range again":   {ID: "cyd", Classes: []string{"messages"}, From: today},
+		"past range":    {ID: "dan", Before: today},
+		"purpose":       {ID: "dan", Purpose: "security"},
+		"kept by law":   {ID: "dan", Classes: []string{"acts"}},
+		"nobody":        {ID: "eve"},
+		"ancient range": {ID: "dan", Before: today.AddDate(-9, 0, 0)},
+	} {
+		if _, err := r.Erase(t.Context(), legal, q); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := records(r.show(t, "bob"), "messages", "present") + records(r.show(t, "cyd"), "messages", "present"); n != 0 {
+		t.Errorf("%d erased records are listed", n)
+	}
+	if n := records(r.show(t, "dan"), "messages", "present"); n != 20 {
+		t.Errorf("%d of dan's 20 messages are listed", n)
+	}
+	if err := r.views.Err(); err != nil {
+		t.Fatalf("the views stand still: %v", err)
+	}
+	rebuilt, err := r.Rebuild(t.Context(), legal, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range rebuilt.Rebuilt {
+		if v.Digest != v.LiveDigest {
+			t.Errorf("view %s differs from its rebuild", v.Name)
+		}
+	}
+}

@@ -115,6 +115,7 @@ func (l *Ledger) finish(ctx context.Context, w *erasure) (Outcome, error) {
 		{"noting the request", l.fileRequest},
 		{"fencing", l.fence},
 		{"planning", l.plan},
+		{"announcing", l.announce},
 		{"journalling", l.journal},
 		{"destroying", l.destroy},
 		{"probing", l.probe},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/keys"
@@ -73,8 +74,7 @@ func (l *Ledger) file(ctx context.Context, w *erasure, e entry) (domain.Recorded
 	return l.once(ctx, w.After.File, event)
 }
 
-// fence stops issuing and unwrapping for what is to be erased, then notes the
-// destruction's beginning in the log, and severs live sockets of a whole person.
+// fence stops issuing and unwrapping for what is to be erased.
 func (l *Ledger) fence(ctx context.Context, w *erasure) error {
 	if w.nothing() || w.Journal != nil {
 		return nil
@@ -87,17 +87,26 @@ func (l *Ledger) fence(ctx context.Context, w *erasure) error {
 	if err := l.Ring.Fence(ctx, w.Destruction); err != nil {
 		return err
 	}
-	if err := l.begun(ctx, w.Destruction, w.After.Destruction, keys.Plan{}); err != nil {
-		return err
-	}
-	// The request is in the log and the fence stands: from here the erasure
-	// completes, if not in this call then in the next one.
-	if w.Destruction.Kind == keys.DestroySubject {
-		l.Sever(w.Destruction.Ref)
-	}
 	if w.Fenced.IsZero() {
 		w.Fenced = l.Clock().UTC()
 		return l.save(ctx, w)
+	}
+	return nil
+}
+
+// announce notes the destruction's beginning in the log, and severs the live
+// sockets of a whole person.
+func (l *Ledger) announce(ctx context.Context, w *erasure) error {
+	if w.nothing() || w.Journal != nil {
+		return nil
+	}
+	// The request is in the log and the fence stands: from here the erasure
+	// completes, if not in this call then in the next one.
+	if err := l.begun(ctx, w.Destruction, w.After.Destruction, *w.Plan); err != nil {
+		return err
+	}
+	if w.Destruction.Kind == keys.DestroySubject {
+		l.Sever(w.Destruction.Ref)
 	}
 	return nil
 }
@@ -109,14 +118,25 @@ func (l *Ledger) begun(ctx context.Context, d keys.Destruction, after domain.Rev
 }
 
 func destructionFacts(d keys.Destruction, p keys.Plan, journal *uint64) domain.Facts {
-	facts := domain.NewFacts(
-		domain.Name("kind", d.Kind), domain.UUID("command", d.Command), domain.UUID("ref", d.Ref), domain.UUID("block", d.Block),
-		domain.List("classes", p.ClassGens()), domain.List("buckets", p.BucketNames()),
-	)
+	facts := domain.NewFacts(domain.Name("kind", d.Kind), domain.UUID("command", d.Command), domain.UUID("ref", d.Ref), domain.UUID("block", d.Block))
+	if d.Kind != keys.DestroySubject { // of whom everything goes
+		facts = append(facts, domain.NewFacts(domain.List("classes", gensOf(p)), domain.List("buckets", p.BucketNames()))...)
+	}
 	if journal != nil {
 		facts = append(facts, domain.Int("keys", int64(p.Keys)), domain.Int("journal", int64(*journal))) //nolint:gosec // counts
 	}
 	return facts
+}
+
+// gensOf lists every gen that loses a key, as class:gen: those whose S dies, and
+// earlier ones of which a kept B does.
+func gensOf(p keys.Plan) []string {
+	gens := p.ClassGens()
+	for _, place := range p.Dropped {
+		gens = append(gens, keys.ClassGen{Class: place.Class, Gen: place.Gen}.String())
+	}
+	slices.Sort(gens)
+	return slices.Compact(gens)
 }
 
 // plan decides which keys die and which B are kept, once.
@@ -127,6 +147,14 @@ func (l *Ledger) plan(ctx context.Context, w *erasure) error {
 	plan, err := l.Ring.Plan(ctx, w.Destruction)
 	if err != nil {
 		return err
+	}
+	if len(plan.Tags) == 0 || (w.Destruction.Kind == keys.DestroyRange && len(plan.Buckets) == 0) {
+		// No key was ever issued for it. Nothing can be in it.
+		if err := l.Ring.Unfence(ctx, w.Destruction); err != nil {
+			return err
+		}
+		w.Erase = []domain.Class{}
+		w.Empty = true
 	}
 	w.Plan = &plan
 	return l.save(ctx, w)

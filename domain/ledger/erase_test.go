@@ -230,3 +230,18 @@ func interruptEach(w *world, edit func(*world, *ledger.Erasure), kept error, arm
 	w.t.Fatal("no erasure went through")
 	return 0
 }
+
+func TestARangeInWhichNothingCanBeDestroysNothing(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	of := w.record(ada, "messages", w.now)
+	done, err := w.erase(domain.RequestID{}, "ada", func(e *ledger.Erasure) { e.Before = w.now.AddDate(-5, 0, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.State != ledger.RequestKeysDestroyed || done.Receipt.KeysDestroyed != 0 || w.journal.Lines() != 0 {
+		t.Errorf("got %+v, %d lines", done, w.journal.Lines())
+	}
+	w.reads("today's", of, nil)
+	w.reads("recorded afterwards", w.record(ada, "messages", w.now), nil)
+}

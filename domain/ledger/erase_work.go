@@ -24,6 +24,7 @@ type erasure struct {
 	FileClass   domain.Class      `json:"file_class"`
 	Erase       []domain.Class    `json:"erase"`
 	Withheld    []domain.Withheld `json:"withheld"`
+	Empty       bool              `json:"empty,omitempty"`  // nothing was ever in the range
 	Narrow      bool              `json:"narrow,omitempty"` // names classes or a purpose
 	Ground      string            `json:"ground"`
 	Reason      string            `json:"reason"`
@@ -50,6 +51,9 @@ type erasure struct {
 // nothing reports whether there is nothing to destroy: an unknown person, or
 // only classes that are withheld.
 func (w *erasure) nothing() bool { return w.Destruction.Ref.IsZero() || len(w.Erase) == 0 }
+
+// withheld reports whether all that was asked for is kept by law.
+func (w *erasure) withheld() bool { return len(w.Erase) == 0 && !w.Empty }
 
 func decodeErasure(value []byte) (*erasure, error) {
 	w := &erasure{}
@@ -93,7 +97,7 @@ func (l *Ledger) outcome(_ context.Context, w *erasure) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("receipt of request %s: %w", w.Request, err)
 	}
 	state := RequestKeysDestroyed
-	if len(w.Erase) == 0 {
+	if w.withheld() {
 		state = RequestWithheld
 	}
 	return Outcome{Request: w.Request, State: state, Receipt: receipt, Stored: w.Signed, Position: w.Position}, nil
