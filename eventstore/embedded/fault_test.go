@@ -47,14 +47,14 @@ func TestLogFaultOnDisk(t *testing.T) {
 
 func breakLog(t *testing.T, f fault, fs vfs.FS, dir string) {
 	ffs := &faultFS{FS: fs}
-	s := mustOpen(t, dir, Options{FS: ffs})
+	s := mustOpen(t, dir, Options{FS: ffs, MemTableBytes: minMemTable})
 	l := newLoad()
 	l.run(s, 8, 500, 20, nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		// Large enough that the log is rotated and a memtable flushed.
-		l.run(s, 8, 5_000, 4_000, nil)
+		l.run(s, 8, 100_000, 4_000, nil)
 	}()
 	time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
 	ffs.set(&f)
@@ -80,7 +80,7 @@ func breakLog(t *testing.T, f fault, fs vfs.FS, dir string) {
 		t.Fatalf("close: %v, want %v", err, f.err)
 	}
 	ffs.set(nil)
-	again := mustOpen(t, dir, Options{FS: ffs})
+	again := mustOpen(t, dir, Options{FS: ffs, MemTableBytes: minMemTable})
 	verify(t, again, l.acked, l.full)
 	l.adopt(t, again)
 	l.run(again, 8, 500, 5, nil)
@@ -117,10 +117,10 @@ func TestTableFaults(t *testing.T) {
 
 func breakTables(t *testing.T, f fault) {
 	ffs := &faultFS{FS: vfs.NewMem()}
-	s := mustOpen(t, "store", Options{FS: ffs})
+	s := mustOpen(t, "store", Options{FS: ffs, MemTableBytes: minMemTable})
 	ffs.set(&f)
 	l := newLoad()
-	l.run(s, 4, 5_000, 4_000, nil)
+	l.run(s, 4, 100_000, 4_000, nil)
 	if ffs.count() == 0 || len(l.errs) != 4 {
 		t.Fatalf("the fault was met %d times and answered %d times", ffs.count(), len(l.errs))
 	}
