@@ -102,7 +102,9 @@ func (r *Ring) fence(ctx context.Context, d Destruction) error {
 // answers carry it; what was derived before is purged behind it.
 func (r *Ring) fencePerson(ctx context.Context, d Destruction) error {
 	var links []seal.Link
+	var directory DirectoryKey
 	err := r.Custodian.Change(ctx, d.Ref, func(s *Subject, b *seal.Bundle) error {
+		directory = s.Directory
 		if s.Scope != d.Scope {
 			return fmt.Errorf("scope %s is not the person's", d.Scope)
 		}
@@ -125,6 +127,7 @@ func (r *Ring) fencePerson(ctx context.Context, d Destruction) error {
 	}
 	r.stopped.addLinks(d.Command, links)
 	r.purgePerson(d, links)
+	r.purgeEntry(directory)
 	return nil
 }
 
@@ -155,7 +158,9 @@ func (r *Ring) mayExpire(ctx context.Context, ks []domain.RetentionKey) error {
 // gen. It does nothing if the fence is another command's, or gone.
 func (r *Ring) Unfence(ctx context.Context, d Destruction) error {
 	if d.ofPerson() {
+		var directory DirectoryKey
 		err := r.Custodian.Change(ctx, d.Ref, func(s *Subject, _ *seal.Bundle) error {
+			directory = s.Directory
 			if s.Fence.Command == d.Command {
 				s.Fence = Fence{}
 			}
@@ -164,7 +169,7 @@ func (r *Ring) Unfence(ctx context.Context, d Destruction) error {
 		if err != nil && !errors.Is(err, domain.ErrNotFound) {
 			return fmt.Errorf("ending the fence of %s: %w", d.Command, err)
 		}
-		r.purgeEntry(d.Ref)
+		r.purgeEntry(directory)
 	}
 	r.stopped.release(d.Command)
 	return nil
@@ -178,7 +183,6 @@ func (r *Ring) purgePerson(d Destruction, links []seal.Link) {
 	for _, l := range links {
 		r.purgeRef(l.Ref, func(domain.Class) bool { return true })
 	}
-	r.purgeEntry(d.Ref)
 }
 
 func (r *Ring) purgeRef(ref domain.SubjectRef, hit func(domain.Class) bool) {
@@ -186,8 +190,10 @@ func (r *Ring) purgeRef(ref domain.SubjectRef, hit func(domain.Class) bool) {
 	r.openings.purgeAt(domain.Where{Ref: ref}, func(w domain.Where, o *opening) bool { return w.Ref == ref && hit(w.Class) && o.zero() })
 }
 
-func (r *Ring) purgeEntry(ref domain.SubjectRef) {
-	r.entries.purge(func(_ DirectoryKey, s Subject) bool { return s.Ref == ref })
+// purgeEntry drops an entry whose fence changed. One whose ref is dead needs no
+// purge: lookup checks that each time.
+func (r *Ring) purgeEntry(key DirectoryKey) {
+	r.entries.purgeAt(key, func(k DirectoryKey, _ Subject) bool { return k == key })
 }
 
 func (r *Ring) purgeBlock(id domain.BlockID) {

@@ -82,21 +82,16 @@ func (c *Custodian) Change(ctx context.Context, ref domain.SubjectRef, change fu
 	})
 }
 
-// Remove destroys an entry and its bundle.
+// Remove destroys an entry and its bundle. While an entry is there its directory
+// key leads to it and to no other.
 func (c *Custodian) Remove(ctx context.Context, ref domain.SubjectRef) error {
 	return c.update(ctx, func(t tx) error {
 		s, ok, err := t.subject(ref)
 		if err != nil || !ok {
 			return err
 		}
-		stands, ok, err := t.get(keyOf(prefixDirectory, s.Directory[:]))
-		if err != nil {
+		if err := t.remove(keyOf(prefixDirectory, s.Directory[:])); err != nil {
 			return err
-		}
-		if ok && bytes.Equal(stands, ref[:]) {
-			if err := t.remove(keyOf(prefixDirectory, s.Directory[:])); err != nil {
-				return err
-			}
 		}
 		return t.remove(keyOf(prefixSubject, ref[:]))
 	})

@@ -47,8 +47,8 @@ func testRetention(t *testing.T, open Open) {
 		t.Fatal("two buckets have one key")
 	}
 
-	check(t, f.SetDue(background(), k, due.AddDate(0, 0, 1)))
 	check(t, f.SetDue(background(), k, due.AddDate(0, 0, -10)))
+	check(t, f.SetDue(background(), k, due.AddDate(0, 0, -9)))
 	rec.Due = due.AddDate(0, 0, -10)
 	f.twice(func() {
 		stands, same, err := f.Retention(background(), k)

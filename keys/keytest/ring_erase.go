@@ -239,6 +239,8 @@ func testKeyBesideTag(t *testing.T, open Open) {
 		w.ring.Dead.Add(tag(cached), tag(cold))
 		w.wants(domain.ErrErased, cached, cold)
 	}
+	_, err := w.lookup("cached ref")
+	wantErr(t, err, domain.ErrNotFound)
 	cached, cold := w.seal(w.person("ada"), "network", w.now), w.seal(w.person("ada"), "network", w.now.AddDate(0, 0, -1))
 	w.wants(nil, cached)
 	w.ring.Dead.Add(w.retentionTag(cached.where.RetentionKey()), w.retentionTag(cold.where.RetentionKey()))

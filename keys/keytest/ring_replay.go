@@ -31,13 +31,18 @@ func testReplay(t *testing.T, open Open) {
 	w.write(keys.DestroyClass, []domain.Tag{tagS(class)})
 	w.write(keys.DestroyRetention, []domain.Tag{w.retentionTag(expired.where.RetentionKey())})
 	w.write(keys.DestroyRange, []domain.Tag{tagB(days[2])}) // a kept one, later
+	kept := w.keptOne("kim")
+	w.write(keys.DestroyRange, []domain.Tag{tagB(kept)}) // of a bundle that has it
+	_, _, err := w.IssueRetention(background(), domain.RetentionKey{Class: "messages", Tier: domain.AnonTier, Bucket: "2026-11-23"}, w.now.AddDate(0, 0, 30))
+	check(t, err)
 	for range 2 {
 		_, err := w.ring.Replay(background(), w.journal)
 		check(t, err)
 		equal(t, "gen behind the replay", w.seal(ada, "messages", noon).where.Gen, 2)
 		wantKept(t, w, ada, days[0], days[3])
+		wantKept(t, w, kept.where.Ref)
 		for range 2 {
-			w.wants(domain.ErrErased, days[1], days[2], whole, stranger, class)
+			w.wants(domain.ErrErased, days[1], days[2], whole, stranger, class, kept)
 			w.wants(domain.ErrExpired, expired)
 			w.wants(nil, days[0], days[3], network, other, bystander)
 			w.restart()
@@ -53,6 +58,18 @@ func testReplay(t *testing.T, open Open) {
 
 func (w *world) tagOf(kind domain.KeyKind, where []byte) domain.Tag {
 	return w.ring.Tagger().Tag(kind, where)
+}
+
+// keptOne makes somebody whose day was kept when the one before was erased.
+func (w *world) keptOne(id string) item {
+	w.t.Helper()
+	ref := w.person(id)
+	i := w.seal(ref, "messages", noon)
+	d := erasure(keys.DestroyRange, ref, "messages")
+	d.Before = noon
+	w.destroy(d)
+	w.wants(nil, i)
+	return i
 }
 
 // wantKept checks which B of messages a bundle has: those and no others.

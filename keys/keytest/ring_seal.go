@@ -176,12 +176,15 @@ func testSealingGens(t *testing.T, open Open) {
 		return nil
 	}))
 	d := erasure(keys.DestroySubject, ada)
-	w.ring.LogGen = func(context.Context, domain.SubjectRef, domain.Class) (domain.Gen, error) {
-		return 0, w.ring.Fence(background(), d) // between reading the bundle and changing it
+	w.ring.LogGen = func(ctx context.Context, _ domain.SubjectRef, _ domain.Class) (domain.Gen, error) {
+		return 0, w.ring.Fence(ctx, d) // between reading the bundle and changing it
 	}
 	_, err := w.handle(ada, "network", domain.OwnTier, w.now)
 	wantErr(t, err, domain.ErrFenced)
 	w.ring.LogGen = nil
+	_, b, err := w.Bundle(background(), ada)
+	check(t, err)
+	equal(t, "last gen behind the fence", b.LastOf("network"), 11)
 	check(t, w.ring.Unfence(background(), d))
 	equal(t, "gen behind the bundle's last", w.seal(ada, "network", w.now).where.Gen, domain.Gen(12))
 }
