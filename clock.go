@@ -22,16 +22,19 @@ const (
 // A clock judges the machine's time: keys are issued and destroyed by it only
 // while it is trusted.
 type clock struct {
-	now    func() time.Time
-	synced func() bool
+	now     func() time.Time
+	elapsed func() time.Duration // by the monotonic clock
+	synced  func() bool
 
-	mu     sync.Mutex // protects what follows
-	agreed time.Time  // since when wall and monotonic clock have agreed
+	mu     sync.Mutex    // protects what follows
+	agreed time.Time     // since when wall and monotonic clock have agreed
+	since  time.Duration // the same by the monotonic clock
 	known  bool       // the log vouches for the time at which the process began
 }
 
 func newClock(now func() time.Time) *clock {
-	return &clock{now: now, synced: kernelSynced, agreed: now()}
+	start := now()
+	return &clock{now: now, elapsed: func() time.Duration { return now().Sub(start) }, synced: kernelSynced, agreed: start}
 }
 
 // kernelSynced reports whether the kernel calls the clock synchronised.
@@ -89,12 +92,12 @@ func (c *clock) trusted() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
-	offset := now.Round(0).Sub(c.agreed.Round(0)) - now.Sub(c.agreed)
+	now, elapsed := c.now(), c.elapsed()
+	offset := now.Round(0).Sub(c.agreed.Round(0)) - (elapsed - c.since)
 	if offset.Abs() > maxClockOffset {
-		c.agreed, c.known = now, false
+		c.agreed, c.since, c.known = now, elapsed, false
 	}
-	if c.known || now.Sub(c.agreed) >= maxNoteAge {
+	if c.known || elapsed-c.since >= maxNoteAge {
 		return nil
 	}
 	return errClockJumped

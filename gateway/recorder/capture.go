@@ -18,6 +18,8 @@ type capture struct {
 	classes  []class
 	records  int           // a chunk is handed over at so many messages
 	interval time.Duration // and at this age
+	refuse   bool          // new connections while the ledger falls behind
+	wait     bool          // for the custodian, as long as the handshake may take
 	width    time.Duration // no chunk crosses a multiple of it: the narrowest bucket, an hour at most
 }
 
@@ -57,7 +59,10 @@ func fieldsOf(types ...domain.EventType) (names []string) {
 
 // compile works out what a pool records under a policy.
 func compile(p *domain.Policy, rule domain.PoolRule) (*capture, error) {
-	c := &capture{pool: rule.ID, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour}
+	c := &capture{
+		pool: rule.ID, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour,
+		refuse: rule.OnLedgerFailure == domain.FailureRefuse, wait: rule.KeysUnavailable == domain.KeysWait,
+	}
 	if c.records == 0 {
 		c.records = defaultRecords
 	}

@@ -53,6 +53,7 @@ type Recorder struct {
 	live     liveSet
 	chunks   sync.Pool
 	refusals refusals
+	asking   chan struct{} // a place for each who asks the custodian
 	counts   Counts
 
 	stop    context.CancelFunc // ends the sweeper
@@ -80,7 +81,7 @@ func New(opt Options) (*Recorder, error) {
 	if opt.Failed == nil {
 		opt.Failed = func(error) {}
 	}
-	r := &Recorder{opt: opt, captures: map[string]*capture{}}
+	r := &Recorder{opt: opt, captures: map[string]*capture{}, asking: make(chan struct{}, askingAtOnce)}
 	for _, rule := range opt.Policy.Pools {
 		c, err := compile(opt.Policy, rule)
 		if err != nil {
@@ -170,16 +171,51 @@ func (r *Recorder) Admit(ctx context.Context, id gateway.Identity, c gateway.Con
 		recorder: r, capture: capture, sever: c.Sever,
 		connection: domain.New[domain.ConnectionID](), command: domain.New[domain.CommandID](),
 	}
-	var err error
-	if id.Anonymous() {
-		rec.block, rec.ref, err = r.opt.Subjects.Anonymous(ctx)
-	} else {
-		rec.ref, err = r.opt.Subjects.Subject(ctx, id.ExternalID)
-	}
-	if err != nil {
+	if err := r.identify(ctx, id, rec); err != nil {
 		return nil, fmt.Errorf("%w: %w", gateway.ErrKeysUnavailable, err)
 	}
 	rec.worker = r.workers[int(rec.ref[0])%len(r.workers)]
+	if capture.refuse && len(rec.worker.jobs) == cap(rec.worker.jobs) {
+		return nil, gateway.ErrLedgerFull
+	}
 	r.live.add(rec)
 	return rec, nil
+}
+
+// What a person meets whose keys have to be asked for (ARCHITECTURE §3): few ask
+// at once, and each is answered within its time from the call, not from the
+// queue. The queue is bounded by the handshake's time.
+const (
+	askingAtOnce = 32
+	askingTime   = 2 * time.Second
+)
+
+// identify finds the ref of whoever connects.
+func (r *Recorder) identify(ctx context.Context, id gateway.Identity, rec *recording) (err error) {
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !rec.capture.wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askingTime)
+		defer cancel()
+	}
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		if id.Anonymous() {
+			rec.block, rec.ref, err = r.opt.Subjects.Anonymous(ctx)
+		} else {
+			rec.ref, err = r.opt.Subjects.Subject(ctx, id.ExternalID)
+		}
+		if err == nil || !rec.capture.wait || !errors.Is(err, domain.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }

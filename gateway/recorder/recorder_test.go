@@ -440,3 +440,94 @@ func BenchmarkMessage(b *testing.B) {
 type discard struct{}
 
 func (discard) Record(_ context.Context, d []domain.Draft) []error { return make([]error, len(d)) }
+
+func TestAPoolThatRefusesTakesNobodyWhileTheLedgerIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &fakeLedger{blocked: true}
+		r := open(t, l, 1)
+		r.captures["chat"].refuse = true
+		var recs []*recording
+		for range 20 { // whoever comes fills a queue, until both are full
+			got, err := r.Admit(t.Context(), gateway.Identity{ExternalID: "x"}, gateway.Connection{Pool: "chat", Sever: func() {}})
+			if err != nil {
+				break
+			}
+			rec := got.(*recording) //nolint:forcetypeassert // Admit makes no other
+			recs = append(recs, rec)
+			go func() { _ = rec.Opened(time.Now(), gateway.Origin{}) }()
+			time.Sleep(time.Second)
+		}
+		_, err := r.Admit(t.Context(), gateway.Identity{ExternalID: "x"}, gateway.Connection{Pool: "chat", Sever: func() {}})
+		if !errors.Is(err, gateway.ErrLedgerFull) {
+			t.Errorf("admitted with %v", err)
+		}
+		l.set(false)
+		synctest.Wait()
+		time.Sleep(5 * time.Second)
+		if _, err := r.Admit(t.Context(), gateway.Identity{ExternalID: "x"}, gateway.Connection{Pool: "chat", Sever: func() {}}); err != nil {
+			t.Errorf("refused with a ledger that takes: %v", err)
+		}
+		for _, rec := range recs {
+			rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
+		}
+		shut(t, r)
+	})
+}
+
+// stalled answers nobody until it is freed, and counts who asks at once.
+type stalled struct {
+	fakeSubjects
+	mu      sync.Mutex
+	asking  int
+	most    int
+	release chan struct{}
+}
+
+func (s *stalled) Subject(ctx context.Context, id string) (domain.SubjectRef, error) {
+	s.mu.Lock()
+	s.asking++
+	s.most = max(s.most, s.asking)
+	s.mu.Unlock()
+	defer func() { s.mu.Lock(); s.asking--; s.mu.Unlock() }()
+	select {
+	case <-s.release:
+		return s.fakeSubjects.Subject(ctx, id)
+	case <-ctx.Done():
+		return domain.SubjectRef{}, errors.Join(domain.ErrUnavailable, ctx.Err())
+	}
+}
+
+func TestACustodianThatDoesNotAnswerHoldsFewHandshakesAndNotForLong(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &stalled{release: make(chan struct{})}
+			r := open(t, &fakeLedger{}, 16)
+			r.opt.Subjects = s
+			r.captures["chat"].wait = wait
+			began := time.Now()
+			answers := make(chan error, 40)
+			for range 40 {
+				go func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+					defer cancel()
+					_, err := r.Admit(ctx, gateway.Identity{ExternalID: "x"}, gateway.Connection{Pool: "chat", Sever: func() {}})
+					answers <- err
+				}()
+			}
+			for range 40 {
+				if err := <-answers; !errors.Is(err, gateway.ErrKeysUnavailable) {
+					t.Errorf("admitted with %v", err)
+				}
+			}
+			took := time.Since(began)
+			if s.most != askingAtOnce {
+				t.Errorf("%d asked at once", s.most)
+			}
+			if want := map[bool]time.Duration{false: 2 * askingTime, true: 9 * time.Second}[wait]; took != want {
+				t.Errorf("wait %v: answered after %v, want %v", wait, took, want)
+			}
+			close(s.release)
+			shut(t, r)
+		})
+	}
+}
