@@ -29,7 +29,7 @@ type clock struct {
 	mu     sync.Mutex    // protects what follows
 	agreed time.Time     // since when wall and monotonic clock have agreed
 	since  time.Duration // the same by the monotonic clock
-	known  bool       // the log vouches for the time at which the process began
+	known  bool          // the log vouches for the time at which the process began
 }
 
 func newClock(now func() time.Time) *clock {
