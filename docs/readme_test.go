@@ -152,7 +152,7 @@ func stopWell(t *testing.T, cmd *exec.Cmd, log fmt.Stringer) {
 // cleanCopy copies what git knows of, or would, and nothing that was built.
 func cleanCopy(t *testing.T) string {
 	t.Helper()
-	list := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list := exec.CommandContext(t.Context(), "git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	list.Dir = ".."
 	names, err := list.Output()
 	if err != nil {

@@ -150,7 +150,7 @@ func parse(name, text string) (mutant, error) {
 
 // copyTree copies what the project consists of into a directory of its own.
 func copyTree(ctx context.Context) (string, error) {
-	listed, err := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	listed, err := exec.CommandContext(ctx, "git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		return "", fmt.Errorf("list the tree: %w", err)
 	}
