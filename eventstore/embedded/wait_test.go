@@ -3,9 +3,12 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
 
@@ -107,6 +110,63 @@ func TestContextEnds(t *testing.T) {
 		t.Fatalf("last %d, %v", last, err)
 	}
 	mustClose(t, s)
+}
+
+// TestCloseAnswers closes a store while appends are in the group that is being
+// synced, in the next one and in the queue: all are answered and stored.
+func TestCloseAnswers(t *testing.T) {
+	s, release := heldStore(t, Options{})
+	answered := make(chan error, 20)
+	for i := range cap(answered) {
+		e := sample(domain.Stream(fmt.Sprint("lethe.test.s", i)), 10)
+		go func() {
+			_, err := s.Append(t.Context(), e.Stream(), domain.NoStream, []domain.Sealed{e})
+			answered <- err
+		}()
+	}
+	for start := time.Now(); count(t, s, kindLog) == 3; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("the engine never got an event")
+		}
+	}
+	time.Sleep(20 * time.Millisecond)
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	time.Sleep(20 * time.Millisecond)
+	if len(answered) != 0 || len(closed) != 0 {
+		t.Fatalf("%d answered, %d closed before anything was durable", len(answered), len(closed))
+	}
+	release()
+	for range cap(answered) {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, "store", Options{FS: s.opt.FS})
+	defer mustClose(t, s)
+	if n := count(t, s, kindLog); n != 3+cap(answered) {
+		t.Fatalf("%d events", n)
+	}
+}
+
+// TestOtherLayout asks that a directory of a layout that this release does not
+// know is refused and left as it is.
+func TestOtherLayout(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, "store", Options{FS: fs})
+	if err := s.db.Set(formatKey(), []byte("2"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	for range 2 {
+		_, err := Open("store", Options{FS: fs, Clock: time.Now})
+		if !errors.Is(err, eventstore.ErrDamaged) || !strings.Contains(err.Error(), `layout "2"`) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestWithdraw takes a job back before the sequencer sees it, and tries to after.
