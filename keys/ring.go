@@ -16,7 +16,7 @@ import (
 
 // Bounds of the caches where RingConfig says nothing.
 const (
-	DefaultHandles  = 200_000 // about 400 bytes each
+	DefaultHandles  = 200_000 // about 470 bytes each, with all that finds them
 	DefaultOpenings = 20_000
 	DefaultEntries  = 100_000
 )

@@ -48,6 +48,7 @@ func testFence(t *testing.T, open Open) {
 	w.wantsTwice(nil, mine)
 
 	whole := erasure(keys.DestroySubject, ada)
+	equal(t, "ref", w.person("ada"), ada) // cached
 	check(t, w.ring.Fence(background(), whole))
 	_, _, err = w.enrol("ada")
 	wantErr(t, err, domain.ErrFenced)

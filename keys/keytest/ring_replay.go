@@ -24,6 +24,7 @@ func testReplay(t *testing.T, open Open) {
 
 	tagS, tagB := func(i item) domain.Tag { return w.tagOf(domain.KindS, i.where.Subject()) },
 		func(i item) domain.Tag { return w.tagOf(domain.KindB, i.where.Bytes()) }
+	w.write(keys.DestroyRange, []domain.Tag{tagS(class)}) // below a class takes it, too
 	w.write(keys.DestroyRange, []domain.Tag{tagS(days[0]), tagB(days[1])})
 	w.write(keys.DestroySubject, []domain.Tag{
 		w.tagOf(domain.KindRef, domain.WhereID(ledger, bob)), w.tagOf(domain.KindRef, domain.WhereID(ledger, stranger.where.Ref)),
