@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -72,21 +73,22 @@ func belongs(n domain.StreamName, e domain.Envelope) bool {
 }
 
 // unseal decrypts, and asks once more for the key before the payload leaves: an
-// erasure that was fenced meanwhile wins.
+// erasure that was fenced meanwhile wins. A fence zeroes the handles that are in
+// somebody's hands; asking again says why.
 func (l *Ledger) unseal(ctx context.Context, r domain.Recorded, w domain.Where, block domain.BlockID) ([]byte, error) {
 	key, err := l.Ring.Opening(ctx, w, block)
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", r.ID(), err)
 	}
-	payload, err := key.Open(r.Sealed)
-	if err != nil {
-		return nil, err
+	payload, failed := key.Open(r.Sealed)
+	if failed != nil && !errors.Is(failed, domain.ErrUnavailable) {
+		return nil, failed
 	}
 	if _, err := l.Ring.Opening(ctx, w, block); err != nil {
 		clear(payload)
 		return nil, fmt.Errorf("event %s: %w", r.ID(), err)
 	}
-	return payload, nil
+	return payload, failed
 }
 
 func (o *Opened) decode(spec domain.EventSpec, payload []byte) error {
