@@ -47,7 +47,7 @@ check: $(GOLANGCI_LINT) $(DEADCODE)
 	@dead=$$($(DEADCODE) -test ./...); if [ -n "$$dead" ]; then echo "code that nothing reaches:"; echo "$$dead"; exit 1; fi
 	go test -count=1 ./docs
 
-## bench      measure what docs/operations.md promises, with machine, load and spread
+## bench      measure this machine: gateway, memory, recording, erasing, rebuilding, disk, latency
 .PHONY: bench
 bench: build
 	bin/lethe bench all
