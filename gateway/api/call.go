@@ -29,12 +29,12 @@ type call struct {
 func (c *call) ctx() context.Context { return c.r.Context() }
 
 // admit finds who asks, whether their role may, and why they ask.
-func (c *call) admit(rt route) error {
+func (c *call) admit(ctx context.Context, rt route) error {
 	token, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
 	if !ok || token == "" {
 		return &Error{Code: CodeDenied, Message: "a token is needed: Authorization: Bearer TOKEN; lethe token create makes one", Status: http.StatusUnauthorized}
 	}
-	caller, err := c.server.service.Authenticate(c.ctx(), token)
+	caller, err := c.server.service.Authenticate(ctx, token)
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func (s *Server) handler(rt route) http.Handler {
 			c.fail(Unavailable("too many requests at once; try again"))
 			return
 		}
-		err := c.admit(rt)
+		err := c.admit(r.Context(), rt)
 		if err == nil {
 			err = rt.serve(s, c)
 		}
