@@ -314,12 +314,13 @@ func (b *browser) erase(t *testing.T, f *fake) {
 	f.mu.Unlock()
 	b.click(`#people li[data-name=ada] .danger`)
 	b.until(`document.getElementById("receipt-state").textContent === "pending"`)
-	if b.reading(adaRef, "erased") != 0 {
-		t.Error("rows turned before the erasure was done")
+	if named := valueOf[int](b, `document.querySelectorAll("#events .name").length`); b.reading(adaRef, "erased") != 0 || named != 8 {
+		t.Errorf("before the erasure was done rows turned, or %d of 8 still carry the name", named)
 	}
 	b.press("receipt", "Finish")
 	b.until(`document.getElementById("receipt-state").textContent === "keys-destroyed"`)
 	b.until(fmt.Sprintf(`document.querySelectorAll("#events tr[data-reads=erased]").length === %d`, before))
+	b.until(`document.querySelectorAll("#events .name").length === 0`)
 	if got := b.reading(graceRef, "present"); got != others {
 		t.Errorf("%d rows of somebody else present, %d before", got, others)
 	}
@@ -337,7 +338,7 @@ func (b *browser) erase(t *testing.T, f *fake) {
 	b.click(`#people li[data-name=ada] button[aria-label^=Show]`)
 	b.until(`document.getElementById("result").innerText.includes("unknown")`)
 	b.click(`#people li[data-name=ada] .danger`)
-	b.until(`document.querySelectorAll("#events .name").length === 0`)
+	b.until(`document.querySelector("#people li[data-name=ada]").dataset.state === "erased"`)
 }
 
 // checks: what differs is said to differ.

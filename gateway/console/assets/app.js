@@ -57,10 +57,8 @@ function start(token) {
   const people = new People(info);
   const retention = new Retention(api, info.class, events);
 
-  people.onErase = async (name) => {
-    const done = await receipts.erase(name);
-    if (done) events.forget(name);
-  };
+  people.onErase = (name) => receipts.erase(name);
+  receipts.onErased = (name) => events.forget(name);
   people.onShow = async (name) => {
     const ref = await checks.show(name);
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -9,8 +9,7 @@ export class Receipts {
     $("receipt").append(command(`${this.shell} erase ${info.persons[0]} --yes`));
   }
 
-  // erase reports whether nothing of the person opens any more.
-  async erase(name) {
+  erase(name) {
     return this.request({ id: name }, name);
   }
 
@@ -19,11 +18,10 @@ export class Receipts {
     try {
       const result = await this.api.post("/v1/erasures", body);
       this.draw(result, name);
-      return result.state !== "pending";
+      if (result.state !== "pending") this.onErased(name);
     } catch (error) {
       this.say("failed", "tampered");
       $("receipt").replaceChildren(el("p", { class: "bad" }, `${error.message}.`));
-      return false;
     }
   }
 
