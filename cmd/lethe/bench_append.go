@@ -71,7 +71,7 @@ func (b *bench) singleAppends(ctx context.Context, log string) (f appendFigures,
 
 // readEvents takes the last traffic events of a log.
 func readEvents(ctx context.Context, log string, n int) (events []domain.Sealed, err error) {
-	s, err := embedded.Open(log, embedded.Options{Clock: time.Now})
+	s, err := embedded.Open(log, embedded.Options{Clock: time.Now}) //nolint:contextcheck // a store lives until Close
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func readEvents(ctx context.Context, log string, n int) (events []domain.Sealed,
 
 // appendSingly returns events a second. The events of one stream have one caller.
 func appendSingly(ctx context.Context, dir string, events []domain.Sealed) (rate float64, err error) {
-	s, err := embedded.Open(dir, embedded.Options{Clock: time.Now})
+	s, err := embedded.Open(dir, embedded.Options{Clock: time.Now}) //nolint:contextcheck // a store lives until Close
 	if err != nil {
 		return 0, err
 	}

@@ -84,7 +84,7 @@ func (b *bench) weigh(ctx context.Context, perEvent, events int) (f diskFigure, 
 // only, waits until compactions have left its size alone for a while, and weighs
 // it closed.
 func settledSize(ctx context.Context, log string, still time.Duration) (int64, error) {
-	s, err := embedded.Open(log, embedded.Options{Clock: time.Now})
+	s, err := embedded.Open(log, embedded.Options{Clock: time.Now}) //nolint:contextcheck // a store lives until Close
 	if err != nil {
 		return 0, err
 	}

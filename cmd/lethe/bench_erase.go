@@ -90,7 +90,7 @@ func (b *bench) recordPeople(ctx context.Context, data string, r *eraseResult, e
 	if err != nil {
 		return err
 	}
-	rec, err := recorder.New(recorder.Options{
+	rec, err := recorder.New(recorder.Options{ //nolint:contextcheck // its goroutines end with Close
 		Ledger: w.Ledger, Subjects: subjects{w}, Policy: w.policy.Policy(), Clock: time.Now,
 		MAC: func(string) []byte { return nil }, Failed: func(err error) { _, _ = fmt.Fprintln(b.p.err, "recording:", err) },
 	})

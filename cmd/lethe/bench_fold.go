@@ -17,7 +17,8 @@ import (
 // Folded is what one process that rebuilt all views says.
 type folded struct {
 	Events int64   `json:"events"`
-	Fold   float64 `json:"fold_s"`  // from the log to rows
+	Fold   float64 `json:"fold_s"` // from the log to rows
+	CPU    float64 `json:"fold_cpu_us"`
 	Whole  float64 `json:"whole_s"` // comparison and swap included
 	Peak   float64 `json:"peak_kib"`
 	Rows   int     `json:"rows"`
@@ -109,11 +110,20 @@ func (f *folded) beside(ctx context.Context, w *world, scratch string) error {
 	if err != nil {
 		return err
 	}
+	before, err := ownUsage()
+	if err != nil {
+		return err
+	}
 	began := time.Now()
 	if err := foldInto(ctx, w, ours); err != nil {
 		return err
 	}
 	f.Fold = time.Since(began).Seconds()
+	after, err := ownUsage()
+	if err != nil {
+		return err
+	}
+	f.CPU = after.CPU - before.CPU
 	k := &keeping{kept: map[string]*kept{}}
 	if k.Engine, err = sqlite.New(filepath.Join(scratch, "kept"), sqlite.OS{}); err != nil {
 		return err

@@ -142,7 +142,7 @@ func (w *bareWriter) write(ctx context.Context, r rowsOf) error {
 		if len(rest) >= sqlite.RowsPerStatement {
 			n = sqlite.RowsPerStatement
 		}
-		s, err := w.statement(ctx, r.table, n)
+		s, err := w.statement(ctx, r.table, n) //nolint:sqlclosecheck // replay closes all of them
 		if err != nil {
 			return err
 		}

@@ -52,7 +52,7 @@ func openWorld(ctx context.Context, data string) (w *world, err error) {
 	if w.custodian, err = custodian.Open(filepath.Join(data, "keys"), custodian.Options{}); err != nil {
 		return w, err
 	}
-	if w.store, err = embedded.Open(filepath.Join(data, "log"), embedded.Options{Clock: time.Now}); err != nil {
+	if w.store, err = embedded.Open(filepath.Join(data, "log"), embedded.Options{Clock: time.Now}); err != nil { //nolint:contextcheck // a store lives until Close
 		return w, err
 	}
 	w.ring, err = keys.NewRing(ctx, keys.RingConfig{
