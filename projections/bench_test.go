@@ -230,11 +230,11 @@ func (w write) replay(db *sql.DB, stmts map[string]*sql.Stmt) error {
 		}
 		key := fmt.Sprint(w.table.Name, n)
 		if stmts[key] == nil {
-			s, err := db.Prepare(sqlite.Upsert(w.table, n))
+			s, err := db.Prepare(sqlite.Upsert(w.table, n)) //nolint:sqlclosecheck // replay closes it
 			if err != nil {
 				return err
 			}
-			stmts[key] = s //nolint:sqlclosecheck // replay closes it
+			stmts[key] = s
 		}
 		var args []any
 		for _, r := range rows[:n] {

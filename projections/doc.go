@@ -16,5 +16,10 @@
 //   - Every row about a person belongs to one stream and bucket, and goes with
 //     it; sums over streams are taken when they are read.
 //
+// One thing is asked of whoever disposes of data: the stream destruction is cut
+// only when every live view has passed the stream.disposed that says so, and a
+// destruction is carried forward for as long as the store may show what it took.
+// A view that never read a destruction cannot apply its disposal.
+//
 // Engines store rows; they know nothing of views (see Generation).
 package projections

@@ -55,7 +55,7 @@ func child(dir string) error {
 // killed is the same log in both processes.
 func killed() projections.Source {
 	h := history(7)
-	h.Steps(3000)
+	h.Steps(400)
 	return h
 }
 
@@ -63,8 +63,8 @@ func TestSIGKILL(t *testing.T) {
 	dir, src := t.TempDir(), killed()
 	want := digests(t, caughtUp(t, src, t.TempDir()))
 	generations := map[int]bool{}
-	for range 8 {
-		said := runAndKill(t, dir)
+	for n := range 9 {
+		said := runAndKill(t, dir, []string{"open", "rebuilding", "rebuilt"}[n%3])
 		p := open(t, src, dir)
 		st, err := p.Status(t.Context())
 		check(t, err)
@@ -86,9 +86,9 @@ func TestSIGKILL(t *testing.T) {
 	}
 }
 
-// runAndKill ends a child at a random moment after it has opened the views, and
+// runAndKill ends a child at a random moment after it has said a word, and
 // returns the last it said.
-func runAndKill(t *testing.T, dir string) (said string) {
+func runAndKill(t *testing.T, dir, word string) (said string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very binary
 	cmd.Env = append(os.Environ(), childDir+"="+dir)
@@ -96,10 +96,10 @@ func runAndKill(t *testing.T, dir string) (said string) {
 	check(t, err)
 	check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
-	for lines.Scan() && lines.Text() != "open" {
+	for lines.Scan() && lines.Text() != word {
 		said = lines.Text()
 	}
-	time.AfterFunc(time.Duration(rand.IntN(1500))*time.Millisecond, func() { _ = cmd.Process.Kill() }) //nolint:gosec // any moment will do
+	time.AfterFunc(time.Duration(rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() }) //nolint:gosec // any moment will do
 	for lines.Scan() {
 		said = lines.Text()
 	}

@@ -22,7 +22,7 @@ func TestRebuiltEqualsLive(t *testing.T) {
 		h := viewtest.NewHistory(func(n int) int { return rapid.IntRange(0, n-1).Draw(rt, "n") })
 		live := place(rt)
 		p := at(rt, h, live)
-		for range rapid.IntRange(1, 5).Draw(rt, "stops") {
+		for range rapid.IntRange(1, 4).Draw(rt, "stops") {
 			h.Steps(rapid.IntRange(1, 40).Draw(rt, "steps"))
 			if rapid.Bool().Draw(rt, "restart") {
 				fatal(rt, p.Close())
@@ -63,7 +63,7 @@ func at(rt *rapid.T, h *viewtest.History, dir string) *projections.Projector {
 	e, err := sqlite.New(dir, sqlite.OS{})
 	fatal(rt, err)
 	opt := options()
-	opt.Batch = rapid.SampledFrom([]int{1, 7, 1000}).Draw(rt, "batch")
+	opt.Batch = rapid.SampledFrom([]int{5, 23, 1000}).Draw(rt, "batch")
 	p, err := projections.Open(context.Background(), h.Log, e, opt)
 	fatal(rt, err)
 	return p
