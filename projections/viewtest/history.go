@@ -84,10 +84,19 @@ func (h *History) Steps(n int) {
 		{"request", 8, h.request},
 		{"access", 5, h.access},
 		{"node", 5, h.node},
-		{"time", 5, func() { h.NoteTime() }}, {"later", 6, h.later}, {"policy", 1, h.policy},
-		{"subject", 3, h.eraseSubject}, {"class", 3, h.eraseClass}, {"range", 3, h.eraseRange}, {"block", 1, h.retireBlock},
-		{"expire", 3, h.expire}, {"dispose bucket", 3, h.disposeBucket}, {"dispose subjects", 3, h.disposeSubjects},
-		{"cut", 2, h.cutDestruction}, {"cut node", 1, h.cutNode}, {"lost stream", 1, h.deleteUnrecorded},
+		{"time", 5, func() { h.NoteTime() }},
+		{"later", 6, h.later},
+		{"policy", 1, h.policy},
+		{"subject", 3, h.eraseSubject},
+		{"class", 3, h.eraseClass},
+		{"range", 3, h.eraseRange},
+		{"block", 1, h.retireBlock},
+		{"expire", 3, h.expire},
+		{"dispose bucket", 3, h.disposeBucket},
+		{"dispose subjects", 3, h.disposeSubjects},
+		{"cut", 2, h.cutDestruction},
+		{"cut node", 1, h.cutNode},
+		{"lost stream", 1, h.deleteUnrecorded},
 	}
 	total := 0
 	for _, s := range steps {
