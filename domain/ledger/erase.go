@@ -119,16 +119,27 @@ func (l *Ledger) finish(ctx context.Context, w *erasure) (Outcome, error) {
 		{"journalling", l.journal},
 		{"destroying", l.destroy},
 		{"probing", l.probe},
+		{"lifting the fence", l.unfence},
 		{"noting the destruction", l.noteDone},
 		{"receipting", l.receipt},
 		{"closing", l.close},
 	}
 	for _, step := range steps {
 		if err := step.do(ctx, w); err != nil {
+			if errors.Is(err, ErrStillOpens) {
+				err = errors.Join(err, l.destroyAgain(ctx, w))
+			}
 			return Outcome{Request: w.Request, State: RequestPending}, fmt.Errorf("request %s: %s: %w", w.Request, step.name, err)
 		}
 	}
 	return l.outcome(ctx, w)
+}
+
+// destroyAgain forgets that the destruction was acknowledged: the next try carries
+// it out once more.
+func (l *Ledger) destroyAgain(ctx context.Context, w *erasure) error {
+	w.Destroyed = time.Time{}
+	return l.save(ctx, w)
 }
 
 // take finds the request's work in progress or begins it.

@@ -174,8 +174,7 @@ func (l *Ledger) journal(ctx context.Context, w *erasure) error {
 	return l.save(ctx, w)
 }
 
-// destroy destroys the keys that the journal names, and lifts the fence of a
-// narrower erasure: recording goes on under the next gen.
+// destroy destroys the keys that the journal names.
 func (l *Ledger) destroy(ctx context.Context, w *erasure) error {
 	if w.nothing() || !w.Destroyed.IsZero() {
 		return nil
@@ -185,11 +184,17 @@ func (l *Ledger) destroy(ctx context.Context, w *erasure) error {
 			return err
 		}
 	}
-	if err := l.Ring.Unfence(ctx, w.Destruction); err != nil {
-		return err
-	}
 	w.Destroyed = l.Clock().UTC()
 	return l.save(ctx, w)
+}
+
+// unfence lifts the fence of a narrower erasure once nothing of it is left:
+// recording goes on under the next gen.
+func (l *Ledger) unfence(ctx context.Context, w *erasure) error {
+	if w.nothing() || len(w.Signed) > 0 {
+		return nil
+	}
+	return l.Ring.Unfence(ctx, w.Destruction)
 }
 
 // A probe is an event that was sealed before the fence and never stored. It must
@@ -204,7 +209,7 @@ type probe struct {
 
 // ErrStillOpens says that something opens which a destruction named. The request
 // stays open.
-var ErrStillOpens = errors.New("a probe sealed before the destruction still opens")
+var ErrStillOpens = errors.New("what was to be destroyed is still there")
 
 // sealProbe seals the probe in a class that is to die. A range may leave today's
 // bucket alone; then there is nothing that could be probed.
@@ -228,10 +233,14 @@ func (l *Ledger) sealProbe(ctx context.Context, w *erasure) error {
 	return l.save(ctx, w)
 }
 
-// probe opens the probe, and asks for the key of every bucket that a range took.
+// probe looks that the custodian has none of the keys left, opens the probe, and
+// asks for the key of every bucket that a range took.
 func (l *Ledger) probe(ctx context.Context, w *erasure) error {
 	if w.nothing() || len(w.Signed) > 0 {
 		return nil
+	}
+	if err := l.gone(ctx, w); err != nil {
+		return err
 	}
 	if w.Probe == nil {
 		return l.probeBuckets(ctx, w)
@@ -242,6 +251,33 @@ func (l *Ledger) probe(ctx context.Context, w *erasure) error {
 		return nil
 	}
 	return fmt.Errorf("%w: it reads %w", ErrStillOpens, orPresent(err))
+}
+
+// gone reads the person's keys back: what the journal names reads erased whether
+// or not it was destroyed, so the custodian's word is not taken for it.
+func (l *Ledger) gone(ctx context.Context, w *erasure) error {
+	_, b, err := l.Custody.Bundle(ctx, w.Destruction.Ref)
+	if errors.Is(err, domain.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading back what is left of the keys: %w", err)
+	}
+	defer b.Zero()
+	if w.Destruction.Kind == keys.DestroySubject {
+		return fmt.Errorf("%w: the custodian still has the person", ErrStillOpens)
+	}
+	for _, g := range w.Plan.Gens {
+		if _, there := b.Subject(g.Class, g.Gen); there {
+			return fmt.Errorf("%w: the custodian still has the key of %s", ErrStillOpens, g)
+		}
+	}
+	for _, p := range w.Plan.Dropped {
+		if _, there := b.KeptAt(domain.Where{Class: p.Class, Tier: p.Tier, Bucket: p.Bucket, Gen: p.Gen}); there {
+			return fmt.Errorf("%w: the custodian still has the key of %s", ErrStillOpens, p.RetentionKey)
+		}
+	}
+	return nil
 }
 
 func (l *Ledger) probeBuckets(ctx context.Context, w *erasure) error {

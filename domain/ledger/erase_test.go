@@ -245,3 +245,42 @@ func TestARangeInWhichNothingCanBeDestroysNothing(t *testing.T) {
 	w.reads("today's", of, nil)
 	w.reads("recorded afterwards", w.record(ada, "messages", w.now), nil)
 }
+
+// A custodian that destroys nothing is found out by the probe: no receipt is
+// issued, and the request stays open.
+//
+// Proves: INV-6
+func TestNoReceiptIsIssuedWhileAnythingStillOpens(t *testing.T) {
+	for name, edit := range map[string]func(*ledger.Erasure){
+		"person": nil,
+		"class":  func(e *ledger.Erasure) { e.Classes = []domain.Class{"messages"} },
+	} {
+		w := newWorld(t)
+		ada := w.person("ada")
+		w.record(ada, "messages", w.now)
+		w.lying = true
+		w.reopen()
+		request := domain.New[domain.RequestID]()
+		for range 2 {
+			done, err := w.erase(request, "ada", edit)
+			if !errors.Is(err, ledger.ErrStillOpens) || done.State != ledger.RequestPending {
+				t.Errorf("%s: %s, %v", name, done.State, err)
+			}
+		}
+		if w.count(domain.RequestReceipted) != 0 {
+			t.Errorf("%s: a receipt was issued", name)
+		}
+		w.lying = false
+		w.reopen()
+		if done, err := w.erase(request, "ada", edit); err != nil || done.State != ledger.RequestKeysDestroyed {
+			t.Errorf("%s, honest again: %s, %v", name, done.State, err)
+		}
+		_, b, err := w.custodian.Bundle(t.Context(), ada)
+		if err == nil {
+			_, there := b.Subject("messages", 1)
+			if edit == nil || there {
+				t.Errorf("%s: the custodian still has the keys", name)
+			}
+		}
+	}
+}

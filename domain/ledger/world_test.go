@@ -10,6 +10,7 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/domain/seal"
 	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/embedded"
 	"github.com/lethe-ledger/lethe/eventstore/storetest"
@@ -32,6 +33,9 @@ type world struct {
 	found     ledger.Replayed
 	path      string
 	severed   []domain.SubjectRef
+	// lying: the custodian acknowledges and destroys nothing, and the ring is not
+	// told what the journal names.
+	lying bool
 
 	mu  sync.Mutex
 	now time.Time
@@ -105,6 +109,20 @@ func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
+// keeping is a custodian that acknowledges destructions and keeps everything.
+type keeping struct{ keys.Custodian }
+
+func (k keeping) Change(ctx context.Context, ref domain.SubjectRef, change func(*keys.Subject, *seal.Bundle) error) error {
+	return k.Custodian.Change(ctx, ref, func(s *keys.Subject, b *seal.Bundle) error {
+		thrown, err := seal.DecodeBundle(b.Encode())
+		if err != nil {
+			return err
+		}
+		return change(s, thrown)
+	})
+}
+func (keeping) Remove(context.Context, domain.SubjectRef) error { return nil }
+
 // reopen begins a new process over the same engines.
 func (w *world) reopen() {
 	w.t.Helper()
@@ -124,8 +142,12 @@ func (w *world) open() (err error) {
 	}
 	ctx, policy := w.t.Context(), domain.DefaultPolicy()
 	var log *ledger.PolicyLog
+	var custodian keys.Custodian = w.custodian
+	if w.lying {
+		custodian = keeping{w.custodian}
+	}
 	w.ring, err = keys.NewRing(ctx, keys.RingConfig{
-		Custodian: w.custodian, Ledger: testLedger, Namespace: "subjects", Clock: w.clock, Dead: keys.NewDead(),
+		Custodian: custodian, Ledger: testLedger, Namespace: "subjects", Clock: w.clock, Dead: keys.NewDead(),
 		ClockTrusted: func() error { return nil },
 		Policy: func() *domain.Policy {
 			if log == nil {
@@ -145,8 +167,12 @@ func (w *world) open() (err error) {
 		return err
 	}
 	log = opened
+	dead := w.ring.Dead
+	if w.lying {
+		dead = keys.NewDead()
+	}
 	w.journal, w.found, err = ledger.OpenJournal(ctx, ledger.JournalConfig{
-		ID: testLedger, Log: w.log, Heads: w.custodian, Ring: w.ring, Integrity: w.ring.Integrity(), Dead: w.ring.Dead, Clock: w.clock, Path: w.path,
+		ID: testLedger, Log: w.log, Heads: w.custodian, Ring: w.ring, Integrity: w.ring.Integrity(), Dead: dead, Clock: w.clock, Path: w.path,
 	})
 	if err != nil {
 		return err
