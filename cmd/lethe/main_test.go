@@ -73,7 +73,7 @@ func startFake(ts *testscript.TestScript, _ bool, _ []string) {
 type echo struct{ gws.BuiltinEventHandler }
 
 func (echo) OnMessage(c *gws.Conn, m *gws.Message) {
-	defer m.Close() //nolint:errcheck // a buffer
+	defer m.Close()
 	_ = c.WriteMessage(m.Opcode, m.Bytes())
 }
 
