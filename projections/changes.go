@@ -20,7 +20,7 @@ const (
 	isInt
 )
 
-// T is a text, N a number.
+// T is a text.
 func T[S ~string](s S) Value { return Value{kind: isText, s: string(s)} }
 
 // N is a number.

@@ -20,7 +20,7 @@ type Checkpoint struct {
 	Revision   domain.Revision
 }
 
-// Of returns the checkpoint behind e in the same generation.
+// behind returns the checkpoint that e makes, in the same generation.
 func (c Checkpoint) behind(e *Event) Checkpoint {
 	return Checkpoint{Generation: c.Generation, Position: e.Position, Event: e.ID(), Stream: e.Stream(), Revision: e.Revision}
 }

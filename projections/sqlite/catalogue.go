@@ -78,7 +78,7 @@ func (e *Engine) readCatalogue() (catalogue, error) {
 	return c, nil
 }
 
-// write is the commit point of a swap: from its rename on, the generations that
+// writeCatalogue is the commit point of a swap: from its rename on, the generations that
 // it names serve.
 func (e *Engine) writeCatalogue(c catalogue) error {
 	b, err := json.Marshal(c)
