@@ -47,9 +47,15 @@ func (l *Lethe) openViews(ctx context.Context) error {
 	return nil
 }
 
+// linger is the least time between two live batches of the views. Commands that
+// read them wait for what they need and cut it short; without that the views are
+// this far behind. Ten transactions a second cost a busy gateway as much CPU as
+// sealing and appending did.
+const linger = 500 * time.Millisecond
+
 func (l *Lethe) loopOptions() projections.Options {
 	return projections.Options{
-		Ledger: l.cfg.Ledger, Verify: l.ledger.Verify, Pause: pause,
+		Ledger: l.cfg.Ledger, Verify: l.ledger.Verify, Pause: pause, Linger: linger,
 		Notice: func(err error) {
 			if err != nil {
 				l.log.Error().Err(err).Msg("the views wait")
@@ -85,20 +91,33 @@ func (v *views) close(context.Context) error {
 
 // catchUp is how long a reader waits for the views to reach what was in the log
 // when it asked.
-const catchUp = 3 * time.Second
+const catchUp = 5 * time.Second
+
+// errBehind says that the views have not read what was in the log when they were
+// asked.
+var errBehind = api.Unavailable("the views are behind the log; lethe views list shows by how much; try again")
 
 // settle waits for the views; a reader who cannot wait longer is told the lag.
 func (v *views) settle(ctx context.Context) error {
+	if err := v.reach(ctx); !errors.Is(err, errBehind) {
+		return err
+	}
+	return nil
+}
+
+// reach waits for the views, and answers errBehind if they do not get there.
+func (v *views) reach(ctx context.Context) error {
 	head, err := v.lethe.lastOwn(ctx)
 	if err != nil || head == domain.Start {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
-	if err := v.Wait(waiting, head); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	err = v.Wait(waiting, head)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return errBehind
 	}
-	return ctx.Err()
+	return err
 }
 
 // lastOwn returns the position of the last event of the ledger.
@@ -132,11 +151,19 @@ func (v *views) describe(ctx context.Context, ref domain.SubjectRef, show *api.S
 	}
 	for _, h := range holdings {
 		show.Holdings = append(show.Holdings, api.Holding{
-			Class: h.Class, Tier: h.Tier, Bucket: h.Bucket, Scope: h.Scope, Gen: int(h.Gen), Events: h.Events, Records: h.Records,
+			Class: h.Class, Tier: h.Tier, Bucket: h.Bucket, Scope: scopeWord(h.Scope), Gen: int(h.Gen), Events: h.Events, Records: h.Records,
 			First: h.First, Last: h.Last, Due: h.Due, Readable: h.State,
 		})
 	}
 	return v.position(ctx, show)
+}
+
+// scopeWord is what a person reads for the letter of a scope.
+func scopeWord(letter string) string {
+	if letter == domain.Obligated.String() {
+		return domain.ScopeObligated
+	}
+	return domain.ScopeErasable
 }
 
 func (v *views) position(ctx context.Context, show *api.SubjectShow) error {
@@ -154,11 +181,12 @@ func (v *views) position(ctx context.Context, show *api.SubjectShow) error {
 
 // receipt finds where a receipt stands in the log.
 func (v *views) receipt(ctx context.Context, id domain.ReceiptID) (domain.Stream, domain.Revision, error) {
-	if err := v.settle(ctx); err != nil {
-		return "", 0, err
-	}
+	behind := v.reach(ctx)
 	r, err := v.Receipt(ctx, id)
 	if errors.Is(err, domain.ErrNotFound) {
+		if behind != nil {
+			return "", 0, behind
+		}
 		return "", 0, api.NotFound("there is no such receipt")
 	}
 	return r.ReceiptStream, r.ReceiptRevision, err
