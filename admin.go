@@ -29,7 +29,15 @@ type AdminFile struct {
 func (e *edge) adminServer() (*http.Server, error) {
 	l := e.lethe
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", api.NewServer(l, api.ServerOptions{Logger: l.log}))
+	replays := filepath.Join(l.cfg.Data, "tmp")
+	if err := os.RemoveAll(replays); err != nil { // what a crash left
+		return nil, fmt.Errorf("emptying %s: %w", replays, err)
+	}
+	if err := os.MkdirAll(replays, 0o700); err != nil {
+		return nil, fmt.Errorf("making %s: %w", replays, err)
+	}
+	e.api = api.NewServer(l, api.ServerOptions{Logger: l.log, TempDir: replays})
+	mux.Handle("/v1/", e.api)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(&collector{edge: e}); err != nil {
 		return nil, fmt.Errorf("registering metrics: %w", err)

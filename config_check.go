@@ -33,7 +33,7 @@ func (c *check) all() {
 			c.add("policy."+p.Path, "%s", p.Message)
 		}
 	} else {
-		c.add("policy", "is missing: say what is recorded, why and for how long; `lethe policy show` prints the built-in one to begin with")
+		c.add("policy", "is missing: say what is recorded, why and for how long; docs/lethe.yaml is a file to begin with")
 	}
 	c.engines()
 	c.policyOfThisRelease()

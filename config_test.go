@@ -203,7 +203,7 @@ func TestConfigFiles(t *testing.T) {
 		{"empty", "", "lethe.yaml: is empty: it needs at least a policy"},
 		{"no yaml", "ledger: main\npolicy: [\n", "lethe.yaml:2: is not YAML: did not find expected node content"},
 		{"two documents", "ledger: main\n---\nledger: main\n", "lethe.yaml: is not YAML: there is a second document: keep one"},
-		{"no policy", "ledger: main\n", "lethe.yaml: policy: is missing: say what is recorded, why and for how long; `lethe policy show` prints the built-in one to begin with"},
+		{"no policy", "ledger: main\n", "lethe.yaml: policy: is missing: say what is recorded, why and for how long; docs/lethe.yaml is a file to begin with"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, got := load(t, c.text); got != c.want {
@@ -245,5 +245,19 @@ func TestDefaultConfig(t *testing.T) {
 	c.SetData("/other")
 	if c.Journal.Path != "/mnt/j" {
 		t.Errorf("a chosen journal moved to %s", c.Journal.Path)
+	}
+}
+
+// The file that the documentation begins with loads, and says what it seems to.
+func TestTheDocumentedFileLoads(t *testing.T) {
+	c, err := LoadConfig("docs/lethe.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.gatewaySettings(); err != nil {
+		t.Error(err)
+	}
+	if !c.Policy.Reviewed || len(c.Policy.Pools) != 1 || c.Pools["chat"].MaxMessage != 1<<20 {
+		t.Errorf("loaded %+v", c.Pools)
 	}
 }

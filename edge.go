@@ -12,6 +12,7 @@ import (
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway"
+	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/gateway/console"
 	"github.com/lethe-ledger/lethe/gateway/recorder"
 )
@@ -33,6 +34,7 @@ type edge struct {
 	recorder *recorder.Recorder
 	gateway  *gateway.Gateway
 	admin    *http.Server
+	api      *api.Server
 	chat     *console.Chat // the upstream of a trial; nil otherwise
 	page     string        // the URL of the trial's page
 	listener struct{ gateway, admin net.Listener }
@@ -166,6 +168,9 @@ func (e *edge) shutdown(ctx context.Context) error {
 	}
 	if e.node != nil {
 		errs = append(errs, e.node.Close(recording))
+	}
+	if e.api != nil {
+		errs = append(errs, e.api.Close(recording))
 	}
 	if e.admin != nil {
 		errs = append(errs, e.admin.Close())

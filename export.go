@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -149,9 +150,7 @@ func rowsOf(o ledger.Opened) func(func(map[string]any) bool) {
 	return func(yield func(map[string]any) bool) {
 		if o.Traffic == nil {
 			row := base()
-			for name, v := range o.Record {
-				row[name] = v
-			}
+			maps.Copy(row, o.Record)
 			yield(row)
 			return
 		}

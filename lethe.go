@@ -20,6 +20,7 @@ import (
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/embedded"
+	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/keys"
 	custodian "github.com/lethe-ledger/lethe/keys/embedded"
 )
@@ -137,7 +138,11 @@ func (l *Lethe) openRing(ctx context.Context) error {
 	if l.cfg.adopt && l.policy.Policy() != nil {
 		return nil
 	}
-	return l.policy.Apply(ctx, &l.cfg.Policy, l.opt.ConfirmPolicy)
+	err = l.policy.Apply(ctx, &l.cfg.Policy, l.opt.ConfirmPolicy)
+	if errors.Is(err, ledger.ErrPolicyShortens) {
+		return api.Refused(err.Error())
+	}
+	return err
 }
 
 func (l *Lethe) openJournal(ctx context.Context) error {

@@ -85,6 +85,9 @@ func progressOf(p api.Progress) func(projections.Progress) {
 
 // Replay implements api.Service.
 func (l *Lethe) Replay(ctx context.Context, c api.Caller, asOf time.Time, path string, p api.Progress) (api.Replay, error) {
+	if asOf.After(l.opt.Clock()) {
+		return api.Replay{}, api.Usage("a replay is as of a moment that has passed")
+	}
 	if _, err := l.began(ctx, c, "audit.replay", domain.SubjectRef{}, asOf.UTC().Format(time.RFC3339)); err != nil {
 		return api.Replay{}, err
 	}

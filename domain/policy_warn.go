@@ -43,7 +43,7 @@ func (v *validation) anonymous() {
 // personalAddress guesses: an e-mail address whose local part begins with no
 // word of a role.
 func personalAddress(s string) bool {
-	for _, word := range strings.Fields(s) {
+	for word := range strings.FieldsSeq(s) {
 		local, _, ok := strings.Cut(strings.Trim(word, "<>(),;"), "@")
 		isRole := func(role string) bool { return strings.HasPrefix(strings.ToLower(local), role) }
 		if ok && !slices.ContainsFunc(roleWords, isRole) {

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -98,9 +99,7 @@ func TestJWTClaims(t *testing.T) {
 	rule := JWT{Key: secret, Audience: "chat", Issuer: "login", Leeway: time.Minute}
 	good := func(more jwt.MapClaims) jwt.MapClaims {
 		c := jwt.MapClaims{"sub": "ann", "aud": "chat", "iss": "login"}
-		for k, v := range more {
-			c[k] = v
-		}
+		maps.Copy(c, more)
 		return c
 	}
 	tests := []struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -105,9 +106,7 @@ func (g *Gateway) refuseUpstream(w http.ResponseWriter, c *tap, err error) {
 func relay(w http.ResponseWriter, ans *answer) {
 	defer func() { _ = ans.conn.Close() }()
 	dropHops(ans.head.Header)
-	for name, values := range ans.head.Header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), ans.head.Header)
 	w.WriteHeader(ans.head.StatusCode)
 	_, _ = io.Copy(w, ans.head.Body) // the client sees a short body, as it would without us
 }

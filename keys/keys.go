@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -56,12 +57,7 @@ func (f Fence) Stops(c domain.Class) bool {
 	if f.Classes == nil {
 		return true
 	}
-	for _, fenced := range f.Classes {
-		if fenced == c {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(f.Classes, c)
 }
 
 // A Custodian keeps key material. Every method MUST answer an error that matches

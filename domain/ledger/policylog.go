@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,8 +90,9 @@ func (p *PolicyLog) Apply(ctx context.Context, want *domain.Policy, confirm stri
 		if have, err := current.Digest(); err != nil || have == digest {
 			return err
 		}
-		if confirm != digest && Shortens(current, want) {
-			return fmt.Errorf("%w: confirm with its digest %s", ErrPolicyShortens, digest)
+		if lost := Shortens(current, want); confirm != digest && len(lost) > 0 {
+			return fmt.Errorf("%w, and destroys keys that are past the new one: %s; to go on, lethe serve --confirm %s",
+				ErrPolicyShortens, strings.Join(lost, ", "), digest)
 		}
 	}
 	event, err := p.event(want, revision, digest)
@@ -120,22 +122,23 @@ func (p *PolicyLog) event(want *domain.Policy, revision uint32, digest string) (
 	return p.integrity.Document(domain.Event(domain.New[domain.CommandID](), 0), p.stream, spec, e, doc)
 }
 
-// Shortens reports whether a class loses time: a key that was issued under the
-// old policy would die earlier under the new one.
-func Shortens(old, want *domain.Policy) bool {
+// Shortens lists the classes that lose time, as "class/tier from to": keys issued
+// under the old policy would die earlier under the new one.
+func Shortens(old, want *domain.Policy) (lost []string) {
 	at := domain.Bucket("2024-02-29") // any fixed day orders periods alike
 	for _, before := range old.Classes {
 		after, ok := want.Class(before.ID)
 		if !ok {
-			return true
+			lost = append(lost, string(before.ID)+" is left out")
+			continue
 		}
 		for _, tier := range append([]domain.Tier{domain.OwnTier, domain.AnonTier}, tiersOf(before)...) {
 			if at.Due(after.RuleOf(), want.Period(after, tier)).Before(at.Due(before.RuleOf(), old.Period(before, tier))) {
-				return true
+				lost = append(lost, fmt.Sprintf("%s/%s from %s to %s", before.ID, tier, old.Period(before, tier), want.Period(after, tier)))
 			}
 		}
 	}
-	return false
+	return lost
 }
 
 func tiersOf(c domain.ClassRule) []domain.Tier {

@@ -88,7 +88,7 @@ func (c *cache) put(r ref, nd node) *cached {
 // shrink evicts what is over the limit and not in use.
 func (c *cache) shrink(s *shard) {
 	for e := s.used.Back(); e != nil && len(s.nodes) > c.limit; {
-		n, prev := e.Value.(*cached), e.Prev()
+		n, prev := e.Value.(*cached), e.Prev() //nolint:errcheck,forcetypeassert // only get adds to the list
 		if n.pins == 0 {
 			c.evict(s, n)
 		}

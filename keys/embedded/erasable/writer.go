@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 )
 
 const (
@@ -131,9 +132,7 @@ func (t *Tree) admit(g *group, r *request) {
 		g.waiting = append(g.waiting, r)
 		return
 	}
-	for k, o := range tx.own {
-		g.changes[k] = o
-	}
+	maps.Copy(g.changes, tx.own)
 	g.bytes += tx.bytes
 	g.waiting = append(g.waiting, r)
 	if r.rewrap {
