@@ -247,17 +247,3 @@ func TestDefaultConfig(t *testing.T) {
 		t.Errorf("a chosen journal moved to %s", c.Journal.Path)
 	}
 }
-
-// The file that the documentation begins with loads, and says what it seems to.
-func TestTheDocumentedFileLoads(t *testing.T) {
-	c, err := LoadConfig("docs/lethe.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.gatewaySettings(); err != nil {
-		t.Error(err)
-	}
-	if !c.Policy.Reviewed || len(c.Policy.Pools) != 1 || c.Pools["chat"].MaxMessage != 1<<20 {
-		t.Errorf("loaded %+v", c.Pools)
-	}
-}
