@@ -105,6 +105,9 @@ func (l *Lethe) openEngines(context.Context) error {
 	if l.custodian, err = custodian.Open(keysDir, custodian.Options{}); err != nil {
 		return fmt.Errorf("opening the keys: %w", err)
 	}
+	if err := l.custodian.Damage(); err != nil {
+		l.log.Error().Err(err).Msg("keys are damaged: what lies there reads as unavailable; restore keys.root and keys.tree together from a backup")
+	}
 	store, err := embedded.Open(logDir, embedded.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)

@@ -136,7 +136,7 @@ func (p *program) open(ctx context.Context) (*lethe.Lethe, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(cfg.Data, "keys")); errors.Is(err, os.ErrNotExist) {
+	if absentIn(cfg.Data, "keys") && absentIn(cfg.Data, "log") { // one without the other is for Open to refuse
 		return nil, api.NotFound(fmt.Sprintf("there is no ledger in %s, and no lethe serve on it; --data names another directory, %s a server", cfg.Data, envAdmin))
 	}
 	if p.config == "" {
@@ -153,4 +153,9 @@ func (p *program) open(ctx context.Context) (*lethe.Lethe, error) {
 		err = fmt.Errorf("%w. %s may not be read by you: if lethe serve runs here, run the command as its user, or set %s and %s", err, filepath.Join(cfg.Data, adminFile), envAdmin, envToken)
 	}
 	return nil, err
+}
+
+func absentIn(dir, name string) bool {
+	_, err := os.Stat(filepath.Join(dir, name))
+	return errors.Is(err, os.ErrNotExist)
 }

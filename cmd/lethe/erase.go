@@ -79,10 +79,14 @@ func unfinished(request string, err error) error {
 }
 
 // reason is what is told of an error: its sentence, or its own words where it has
-// none.
+// none. An outage in this process is told by both: they name the file and the
+// remedy.
 func reason(e *api.Error, err error) string {
-	if e.Code == api.CodeInternal {
+	switch e.Code {
+	case api.CodeInternal:
 		return err.Error()
+	case api.CodeUnavailable:
+		return e.Message + ": " + err.Error()
 	}
 	return e.Message
 }

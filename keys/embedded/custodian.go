@@ -99,7 +99,7 @@ func unavailable(err error) error {
 	if errors.Is(err, domain.ErrUnavailable) || errors.Is(err, erasable.ErrTooLarge) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", domain.ErrUnavailable, err)
+	return fmt.Errorf("%w: %w%s", domain.ErrUnavailable, err, remedy(err))
 }
 
 // A tx is a transaction whose own failures are domain.ErrUnavailable.
