@@ -1,6 +1,7 @@
 package lethe_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"syscall"
@@ -34,8 +35,12 @@ func TestDrain(t *testing.T) {
 	if out := s.out.String(); strings.Count(out, "\n") != 1 {
 		t.Errorf("standard output is %q", out)
 	}
+	l, err := h.open(t)
+	must(t, err)
+	defer func() { must(t, l.Close(context.Background())) }()
 	for i := range people {
-		show := h.subject(t, person(i))
+		show, err := l.SubjectShow(t.Context(), counsel, person(i))
+		must(t, err)
 		if n := held(show, "messages", "present"); n != int64(2*(10+i)) {
 			t.Errorf("%s has %d records, want %d", person(i), n, 2*(10+i))
 		}

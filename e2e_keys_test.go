@@ -2,9 +2,11 @@ package lethe_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lethe-ledger/lethe"
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/gateway/api"
 )
 
 // aLedger is a stopped ledger in which three people have talked and one of them
@@ -185,34 +189,74 @@ func damage(t *testing.T, path string, page int) {
 }
 
 // felt reports whether a damage is noticed by any of the questions about two
-// people who are there.
+// people who are there. An answer that is given is right.
 func (h *home) felt(t *testing.T, page int) (felt bool) {
 	t.Helper()
+	l, err := h.open(t)
+	if err != nil {
+		unavailable(t, page, "opening", err)
+		return true
+	}
+	defer func() { must(t, l.Close(context.Background())) }()
 	for i := range 2 {
 		id := person(i + 1)
-		r := h.run(t, "subject", "show", id, "--json")
-		if r.code == 0 && !strings.Contains(r.out, `"state":"active"`) {
-			t.Errorf("page %d: %s is %s", page, id, r.out)
+		show, err := l.SubjectShow(t.Context(), counsel, id)
+		if err == nil && (show.Subject.State != "active" || held(show, "messages", "present") != 20) {
+			t.Errorf("page %d: %s is %+v", page, id, show)
 		}
-		if r.code != 0 {
+		if err != nil {
+			unavailable(t, page, "subject show", err)
 			felt = true
-			neverErased(t, "subject show", r.errors)
-			if !strings.Contains(r.errors, "keys.tree page ") || !strings.Contains(r.errors, "restore") {
-				t.Errorf("page %d: %s", page, r.errors)
-			}
 		}
-		out := filepath.Join(t.TempDir(), "export.zip")
-		r = h.run(t, "subject", "export", id, "--out", out, "--json")
-		if r.code != 0 {
+		if rows, err := exportedRows(t, l, id); err != nil {
+			unavailable(t, page, "subject export", err)
 			felt = true
-			neverErased(t, "subject export", r.errors)
-			continue
-		}
-		if n := len(messageRows(t, out)); n != 20 {
-			t.Errorf("page %d: an export of %s with %d of 20 rows is called complete", page, id, n)
+		} else if len(rows) != 20 {
+			t.Errorf("page %d: an export of %s with %d of 20 rows is called complete", page, id, len(rows))
 		}
 	}
 	return felt
+}
+
+// open opens the ledger in this process, without serving.
+func (h *home) open(t *testing.T) (*lethe.Lethe, error) {
+	t.Helper()
+	c, err := lethe.LoadConfig(h.config)
+	must(t, err)
+	return lethe.Open(t.Context(), c, lethe.Options{Logger: zerolog.Nop(), Version: "test"})
+}
+
+// unavailable is what an outage is called, with the file and the remedy.
+func unavailable(t *testing.T, page int, where string, err error) {
+	t.Helper()
+	neverErased(t, where, err.Error())
+	for _, gone := range []error{domain.ErrErased, domain.ErrExpired, domain.ErrNotFound} {
+		if errors.Is(err, gone) {
+			t.Errorf("page %d: %s calls an outage %v: %v", page, where, gone, err)
+		}
+	}
+	if !strings.Contains(err.Error(), "keys.tree page ") || !strings.Contains(err.Error(), "restore") {
+		t.Errorf("page %d: %s does not name file and remedy: %v", page, where, err)
+	}
+}
+
+// An exporter is the ledger in this process, or the admin API.
+type exporter interface {
+	SubjectExport(ctx context.Context, c api.Caller, id string, w io.Writer) error
+}
+
+// exportedRows are the message records that an export opens.
+func exportedRows(t *testing.T, from exporter, id string) ([]messageRow, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "export.zip")
+	f, err := os.Create(path)
+	must(t, err)
+	err = from.SubjectExport(t.Context(), counsel, id, f)
+	must(t, f.Close())
+	if err != nil {
+		return nil, err
+	}
+	return messageRows(t, path), nil
 }
 
 // TestKeysLostWhileServing takes the tree away from under a process: what is asked
@@ -227,7 +271,21 @@ func TestKeysLostWhileServing(t *testing.T) {
 	for page := range len(mustRead(t, tree)) / treePage {
 		damage(t, tree, page)
 	}
-	h.felt(t, -1)
+	client := h.client(t)
+	for i := range 2 {
+		show, err := client.SubjectShow(t.Context(), counsel, person(i+1))
+		if err == nil && held(show, "messages", "present") != 20 {
+			t.Errorf("%s is %+v", person(i+1), show)
+		} else if err != nil {
+			neverErased(t, "subject show", err.Error())
+		}
+		rows, err := exportedRows(t, client, person(i+1))
+		if err == nil && len(rows) != 20 {
+			t.Errorf("an export of %s with %d of 20 rows is called complete", person(i+1), len(rows))
+		} else if err != nil {
+			neverErased(t, "subject export", err.Error())
+		}
+	}
 	for _, row := range h.asked(t, "holdings").rows {
 		if strings.Contains(row, "erased") || strings.Contains(row, "expired") {
 			t.Errorf("a view says %s", row)

@@ -1,10 +1,7 @@
 package lethe_test
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,15 +88,11 @@ func (in *inside) days(user string) map[string][2]int64 {
 			days[h.Bucket] = n
 		}
 	}
-	var b bytes.Buffer
-	if err := in.SubjectExport(in.t.Context(), counsel, user, &b); err != nil {
+	rows, err := exportedRows(in.t, in, user)
+	if err != nil {
 		in.t.Fatal(err)
 	}
-	path := filepath.Join(in.t.TempDir(), "export.zip")
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
-		in.t.Fatal(err)
-	}
-	for _, row := range messageRows(in.t, path) {
+	for _, row := range rows {
 		n := days[row.At[:len("2006-01-02")]]
 		n[1]++
 		days[row.At[:len("2006-01-02")]] = n
