@@ -64,7 +64,7 @@ func (p *program) bench() *cobra.Command {
 	flags.IntVar(&b.runs, "runs", 0, "`N` runs of which the spread is told (default: each benchmark's own)")
 	flags.Float64Var(&b.seconds, "seconds", 0, "`N` seconds of load a run (default: each benchmark's own)")
 	flags.StringVar(&b.scratch, "scratch", "", "`DIR` below which to write, on the disk to measure (default: the temporary directory)")
-	flags.StringVar(&b.profile, "profile", "", "`FILE` for a CPU profile of the process that is measured")
+	flags.StringVar(&b.profile, "profile", "", "`FILE` for a profile of the process that is measured: CPU, or the heap for idle")
 	return c
 }
 

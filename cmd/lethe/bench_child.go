@@ -206,3 +206,12 @@ func startProfile(file string) (stop func() error, err error) {
 	}
 	return func() error { pprof.StopCPUProfile(); return f.Close() }, nil
 }
+
+// writeHeap writes what this process keeps in its heap.
+func writeHeap(file string) error {
+	f, err := os.Create(file) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.WriteHeapProfile(f), f.Close())
+}

@@ -68,6 +68,9 @@ func (b *bench) idleAt(ctx context.Context, name string, n int) (f idleFigure, e
 		return f, ctx.Err()
 	}
 	err = errors.Join(l.memory(&asIs, false), l.memory(&freed, true))
+	if b.profile != "" && name == laneOn {
+		err = errors.Join(err, l.node.ask(order{Do: "heap", File: b.profile}, nil))
+	}
 	f = idleFigure{Freed: round3((freed.RSS - before.RSS) / float64(n)), AsIs: round3((asIs.RSS - before.RSS) / float64(n))}
 	return f, err
 }

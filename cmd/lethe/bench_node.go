@@ -68,6 +68,8 @@ func (n *node) follow(ctx context.Context, o order) (any, error) {
 		return nil, err
 	case "profiled":
 		return nil, n.profile()
+	case "heap":
+		return nil, writeHeap(o.File)
 	}
 	return nil, fmt.Errorf("no such order: %s", o.Do)
 }
