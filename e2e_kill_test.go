@@ -25,8 +25,8 @@ const (
 	killFlush   = 400 * time.Millisecond
 	killPersons = 8
 	// killSlack is what a commit may take on a busy machine; a chunk is on its way
-	// to the log when its interval ends.
-	killSlack = 1500 * time.Millisecond
+	// to the log when its interval ends. People talk for longer than both.
+	killSlack = 800 * time.Millisecond
 	// opening is added to the round in the size of a connection's first message, so
 	// that its records tell which connection they are of.
 	opening = 100_000
@@ -87,7 +87,7 @@ type eventPlace struct {
 // Proves: INV-3, INV-4, INV-5, INV-7
 func TestKill(t *testing.T) {
 	k := &killing{home: newHome(t), t: t, events: map[domain.EventID]eventPlace{}, sent: map[string][]*talker{}, seen: map[string]int64{}}
-	k.onLoopback(t, newEchoing(t).url, "flush: {records: 128, interval: 2s}", fmt.Sprintf("flush: {records: 256, interval: %s}", killFlush))
+	k.onLoopback(t, newEchoing(t).url, "flush: {records: 128, interval: 2s}", fmt.Sprintf("flush: {records: 1024, interval: %s}", killFlush))
 	for round := range rounds(t) {
 		s := k.start(t)
 		if round > 0 {
@@ -131,14 +131,14 @@ func (k *killing) load(s *server, round int) {
 	join(k.t, s.Gateway, victim).talk(k.t, 5)
 	client := s.client(k.t)
 	done := make(chan api.EraseResult, 1)
-	time.AfterFunc(time.Duration(300+rand.IntN(700))*time.Millisecond, func() {
+	time.AfterFunc(time.Duration(1000+rand.IntN(1000))*time.Millisecond, func() {
 		r, err := client.Erase(context.Background(), api.Caller{Purpose: "test"}, api.EraseRequest{ID: victim})
 		if err != nil {
 			r = api.EraseResult{} // cut off by the kill: what it did is found out afterwards
 		}
 		done <- r
 	})
-	for end := time.Now().Add(time.Duration(600+rand.IntN(600)) * time.Millisecond); time.Now().Before(end); {
+	for end := time.Now().Add(time.Duration(1500+rand.IntN(600)) * time.Millisecond); time.Now().Before(end); {
 		for i := range killPersons {
 			if show, err := client.SubjectShow(k.t.Context(), api.Caller{Purpose: "test"}, person(i)); err == nil {
 				k.seen[person(i)] = max(k.seen[person(i)], held(show, "messages", "present"))
