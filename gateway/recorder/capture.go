@@ -20,6 +20,7 @@ type capture struct {
 	interval time.Duration // and at this age
 	refuse   bool          // new connections while the ledger falls behind
 	wait     bool          // for the custodian, as long as the handshake may take
+	dirty    dirtyList     // chunks that wait
 	width    time.Duration // no chunk crosses a multiple of it: the narrowest bucket, an hour at most
 }
 

@@ -122,8 +122,7 @@ func (r *recording) submit(drafts []domain.Draft) error {
 // A chunk is message metadata on its way from a connection to the ledger.
 type chunk struct {
 	columns    domain.TrafficBuilder
-	from, till int64     // Unix µs: the hour or bucket that the chunk must not leave
-	began      time.Time // for the flush interval
+	from, till int64 // Unix µs: the hour or bucket that the chunk must not leave
 }
 
 func (c *chunk) holds(us int64) bool { return us >= c.from && us < c.till }
@@ -137,7 +136,6 @@ func (r *Recorder) newChunk(us int64, c *capture) *chunk {
 	width := c.width.Microseconds()
 	fresh.from = us - us%width
 	fresh.till = min(fresh.from+width, math.MaxInt64)
-	fresh.began = time.UnixMicro(us)
 	return fresh
 }
 

@@ -49,7 +49,6 @@ type Recorder struct {
 	opt      Options
 	captures map[string]*capture
 	workers  []*worker
-	dirty    dirtyList
 	live     liveSet
 	chunks   sync.Pool
 	refusals refusals

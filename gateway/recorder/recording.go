@@ -26,7 +26,7 @@ type recording struct {
 	index    uint32     // of the connection's next event
 	control  uint64
 	openedAt time.Time
-	dirty    bool // stands in the dirty list
+	chunks   uint32 // how many chunks were begun
 
 	stopMu  sync.Mutex    // protects what follows; Interrupt takes no other lock
 	stopped bool          // Interrupt was called
@@ -49,7 +49,8 @@ func (r *recording) Message(dir gateway.Direction, op gateway.Opcode, at time.Ti
 	}
 	if r.chunk == nil {
 		r.chunk = r.recorder.newChunk(us, r.capture)
-		r.recorder.dirty.add(r)
+		r.chunks++
+		r.capture.dirty.add(dirty{recording: r, chunk: r.chunks, due: min(us+r.capture.interval.Microseconds(), r.chunk.till)})
 	}
 	r.chunk.columns.Add(us, domain.Direction(dir), opcode(op), uint64(size)) //nolint:gosec // sizes are not negative
 	if r.chunk.columns.Len() >= r.capture.records {

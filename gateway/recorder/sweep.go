@@ -10,75 +10,87 @@ import (
 // is kept to within it.
 const sweepEvery = 50 * time.Millisecond
 
-// A dirtyList holds the recordings that have a chunk. One is in it at most once;
-// the mutex protects the list and each recording's dirty flag is under its own.
+// A dirtyList holds the chunks of one pool that wait, oldest first. All of a
+// pool's chunks wait equally long and end at the same boundaries, so what is
+// behind one that is not due is not due either: a sweep costs what is due, not
+// what waits. The mutex protects the list.
 type dirtyList struct {
 	mu   sync.Mutex
-	list []*recording
+	list []dirty
 }
 
-// add lists a recording; the caller holds the recording's lock.
-func (d *dirtyList) add(r *recording) {
-	if r.dirty {
-		return
-	}
-	r.dirty = true
-	d.put(r)
+// A dirty is one chunk of a recording, by its number. The chunk may be gone by
+// the time it is looked at: it was full, or its connection closed.
+type dirty struct {
+	recording *recording
+	chunk     uint32
+	due       int64 // Unix µs
 }
 
-func (d *dirtyList) put(r *recording) {
+func (d *dirtyList) add(e dirty) {
 	d.mu.Lock()
-	d.list = append(d.list, r)
+	d.list = append(d.list, e)
 	d.mu.Unlock()
 }
 
-func (d *dirtyList) take(spare []*recording) []*recording {
+// take moves what is due behind taken.
+func (d *dirtyList) take(now int64, taken []dirty) []dirty {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	taken := d.list
-	d.list = spare[:0]
+	n := 0
+	for n < len(d.list) && d.list[n].due <= now {
+		n++
+	}
+	if n == 0 {
+		return taken
+	}
+	taken = append(taken, d.list[:n]...)
+	rest := copy(d.list, d.list[n:])
+	clear(d.list[rest:])
+	d.list = d.list[:rest]
 	return taken
 }
 
-// sweep hands over the chunks that have waited for their flush interval.
+// sweep hands over the chunks that have waited for their flush interval. What a
+// busy connection kept from being looked at is looked at with the next tick.
 func (r *Recorder) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	var spare []*recording
+	var due []dirty
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		taken := r.dirty.take(spare)
-		now := r.opt.Clock()
-		for _, rec := range taken {
-			rec.sweep(now)
+		now := r.opt.Clock().UnixMicro()
+		for _, c := range r.captures {
+			due = c.dirty.take(now, due)
 		}
-		clear(taken)
-		spare = taken
+		busy := due[:0]
+		for _, e := range due {
+			if !e.recording.sweep(e.chunk) {
+				busy = append(busy, e)
+			}
+		}
+		clear(due[len(busy):])
+		due = busy
 	}
 }
 
-// sweep hands over an old chunk and lists a younger one again. A connection that
-// is busy, or waits for room in its queue, must not hold up the others.
-func (r *recording) sweep(now time.Time) {
+// sweep hands over a chunk, if it still waits. It reports false if it could not
+// look: a connection that is busy, or waits for room in its queue, must not hold
+// up the others.
+func (r *recording) sweep(chunk uint32) bool {
 	if !r.mu.TryLock() {
-		r.recorder.dirty.put(r)
-		return
+		return false
 	}
 	defer r.mu.Unlock()
-	r.dirty = false
-	if r.chunk == nil {
-		return
-	}
-	age := now.Sub(r.chunk.began)
-	if age < r.capture.interval && r.chunk.holds(now.UnixMicro()) {
-		r.recorder.dirty.add(r)
-		return
+	if r.chunk == nil || r.chunks != chunk {
+		return true
 	}
 	if err := r.handOver(); err != nil {
 		r.recorder.opt.Failed(err)
 	}
+	return true
 }
