@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,9 @@ import (
 const (
 	killFlush   = 400 * time.Millisecond
 	killPersons = 8
+	// killAcquainted is for how many rounds the same people talk; others follow, so
+	// that a hundred rounds do not export everything a hundred times.
+	killAcquainted = 10
 	// killSlack is what a commit may take on a busy machine; a chunk is on its way
 	// to the log when its interval ends. People talk for longer than both.
 	killSlack = 800 * time.Millisecond
@@ -65,11 +69,11 @@ type killing struct {
 	*home
 	t      *testing.T
 	events map[domain.EventID]eventPlace
-	sent   map[string][]*talker // by person, a connection a round
-	killed []time.Time          // by round
-	seen   map[string]int64     // records that subject show has counted, by person
-	worst  time.Duration        // that a message was old and is lost
-	erased int
+	sent   map[string]map[int]*talker // by person and round
+	killed []time.Time                // by round
+	seen   map[string]int64           // records that subject show has counted, by person
+	worst  time.Duration              // that a message was old and is lost
+	erased map[int]bool               // rounds whose erasure was answered
 }
 
 // An eventPlace is where an event stands and what it is.
@@ -86,12 +90,12 @@ type eventPlace struct {
 //
 // Proves: INV-3, INV-4, INV-5, INV-7
 func TestKill(t *testing.T) {
-	k := &killing{home: newHome(t), t: t, events: map[domain.EventID]eventPlace{}, sent: map[string][]*talker{}, seen: map[string]int64{}}
+	k := &killing{home: newHome(t), t: t, events: map[domain.EventID]eventPlace{}, sent: map[string]map[int]*talker{}, seen: map[string]int64{}, erased: map[int]bool{}}
 	k.onLoopback(t, newEchoing(t).url, "flush: {records: 128, interval: 2s}", fmt.Sprintf("flush: {records: 1024, interval: %s}", killFlush))
 	for round := range rounds(t) {
 		s := k.start(t)
 		if round > 0 {
-			k.check(s)
+			k.check(s, round-1)
 		}
 		k.load(s, round)
 		k.readLog()
@@ -100,26 +104,41 @@ func TestKill(t *testing.T) {
 		}
 	}
 	s := k.start(t)
-	k.check(s)
+	for round := range k.killed {
+		if round%killAcquainted == killAcquainted-1 || round == len(k.killed)-1 {
+			k.check(s, round) // those of earlier rounds once more
+		}
+	}
 	if code := s.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("serve exits with %d", code)
 	}
 	k.readLog()
-	if k.erased == 0 || len(k.events) < 100 {
-		t.Errorf("%d erasures and %d events: that is no load", k.erased, len(k.events))
+	if len(k.erased) == 0 || len(k.events) < 100 {
+		t.Errorf("%d erasures and %d events: that is no load", len(k.erased), len(k.events))
 	}
 	t.Logf("%d kills: %d events, %d erasures answered; the oldest message lost had come back %v before its kill (flush interval %v)",
-		len(k.killed), len(k.events), k.erased, k.worst.Round(time.Millisecond), killFlush)
+		len(k.killed), len(k.events), len(k.erased), k.worst.Round(time.Millisecond), killFlush)
 }
 
 func person(i int) string { return fmt.Sprintf("person-%d", i) }
 
+// talkersOf are the people who talk in a round.
+func talkersOf(round int) (ids []string) {
+	for i := range killPersons {
+		ids = append(ids, person(round/killAcquainted*killPersons+i))
+	}
+	return ids
+}
+
 // load lets people talk, erases somebody meanwhile and kills the process.
 func (k *killing) load(s *server, round int) {
 	var talking sync.WaitGroup
-	for i := range killPersons {
-		c := join(k.t, s.Gateway, person(i))
-		k.sent[person(i)] = append(k.sent[person(i)], c)
+	for _, id := range talkersOf(round) {
+		c := join(k.t, s.Gateway, id)
+		if k.sent[id] == nil {
+			k.sent[id] = map[int]*talker{}
+		}
+		k.sent[id][round] = c
 		talking.Go(func() {
 			c.say(strings.Repeat("x", opening+round))
 			for n := 1; c.say(strings.Repeat("x", n)); n++ {
@@ -139,17 +158,20 @@ func (k *killing) load(s *server, round int) {
 		done <- r
 	})
 	for end := time.Now().Add(time.Duration(1500+rand.IntN(600)) * time.Millisecond); time.Now().Before(end); {
-		for i := range killPersons {
-			if show, err := client.SubjectShow(k.t.Context(), api.Caller{Purpose: "test"}, person(i)); err == nil {
-				k.seen[person(i)] = max(k.seen[person(i)], held(show, "messages", "present"))
+		for _, id := range talkersOf(round) {
+			if show, err := client.SubjectShow(k.t.Context(), api.Caller{Purpose: "test"}, id); err == nil {
+				k.seen[id] = max(k.seen[id], held(show, "messages", "present"))
 			}
 		}
 	}
 	s.end(syscall.SIGKILL)
 	k.killed = append(k.killed, time.Now())
 	talking.Wait()
+	for _, id := range talkersOf(round) {
+		k.sent[id][round].code(k.t, 10*time.Second) // what is read of it stands still
+	}
 	if r := <-done; r.State == "keys-destroyed" {
-		k.erased++
+		k.erased[round] = true
 	}
 }
 
@@ -192,20 +214,24 @@ func (k *killing) readLog() {
 	k.events = found
 }
 
-// check holds what the restarted process tells against what was sent and seen.
-func (k *killing) check(s *server) {
+// check holds what the restarted process tells against what was sent and seen up
+// to a round.
+func (k *killing) check(s *server, round int) {
 	t, client := k.t, s.client(k.t)
 	t.Helper()
-	for i := range killPersons {
-		rows, err := exportedRows(t, client, person(i))
+	for _, id := range talkersOf(round) {
+		rows, err := exportedRows(t, client, id)
 		if err != nil {
-			t.Fatalf("exporting %s: %v", person(i), err)
+			t.Fatalf("exporting %s: %v", id, err)
 		}
-		k.checkPerson(person(i), rows)
+		k.checkPerson(id, rows)
 	}
-	victim := fmt.Sprintf("victim-%d", len(k.killed)-1)
-	within(t, 10*time.Second, "the end of an erasure that was cut off", func() bool { return s.subject(t, victim).Subject.State != "fenced" })
-	if state := s.subject(t, victim).Subject.State; state != "unknown" && k.erased == len(k.killed) {
+	victim, state := fmt.Sprintf("victim-%d", round), ""
+	within(t, 10*time.Second, "the end of an erasure that was cut off", func() bool {
+		state = s.subject(t, victim).Subject.State
+		return state != "fenced"
+	})
+	if state != "unknown" && k.erased[round] {
 		t.Errorf("%s is %s after an erasure that was answered", victim, state)
 	}
 	s.sameViews(t)
@@ -251,13 +277,16 @@ func (k *killing) checkPerson(id string, rows []messageRow) {
 		}
 		last[way] = r.At
 	}
-	got := make([]int, len(k.killed)) // by round: how many echoes are recorded
+	got := map[int]int{} // by round: how many echoes are recorded
 	for connection, by := range sizes {
-		round := by["in"][0] - opening
-		if round < 0 || round >= len(k.killed) {
-			t.Fatalf("%s: connection %s begins with %d bytes", id, connection, by["in"][0])
+		if len(by["in"]) == 0 {
+			t.Fatalf("%s: connection %s has answers and no messages", id, connection)
 		}
+		round := slices.Max(by["in"]) - opening
 		c := k.sent[id][round]
+		if c == nil || by["in"][0] != opening+round {
+			t.Fatalf("%s: connection %s begins with %d bytes and is of round %d", id, connection, by["in"][0], round)
+		}
 		if got[round] = len(by["out"]); got[round] > len(by["in"]) || len(by["in"]) > c.sent+1 || got[round] == 0 {
 			t.Errorf("%s in round %d: %d in, %d out, %d sent", id, round, len(by["in"]), len(by["out"]), c.sent)
 		}
@@ -269,8 +298,8 @@ func (k *killing) checkPerson(id string, rows []messageRow) {
 			}
 		}
 	}
-	for round, n := range got {
-		k.lost(id, round, n)
+	for round := range k.sent[id] {
+		k.lost(id, round, got[round])
 	}
 }
 
