@@ -55,7 +55,7 @@ bench: build
 ## soak       the kill and crash tests, $(SOAK_ROUNDS) rounds each
 .PHONY: soak
 soak: needs
-	LETHE_SOAK_ROUNDS=$(SOAK_ROUNDS) go test -race -count=1 -timeout 4h -run 'Kill|KILL|Crash|Soak' -v ./...
+	LETHE_SOAK_ROUNDS=$(SOAK_ROUNDS) go test -race -count=1 -timeout 4h -run 'Kill|KILL|Crash|Soak|ManyErasures' -v ./...
 
 ## fuzz       run every fuzz target for FUZZ_TIME each
 .PHONY: fuzz
