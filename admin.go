@@ -14,11 +14,12 @@ import (
 	"github.com/lethe-ledger/lethe/gateway/api"
 )
 
-// adminFile tells the command where the admin API is, and the token that is
-// valid while the process runs. It is readable for its owner only.
-const adminFile = "admin.json"
+// AdminFileName is the file below the data directory that tells the command where
+// the admin API is, and the token that is valid while the process runs. It is
+// readable for its owner only.
+const AdminFileName = "admin.json"
 
-// AdminFile is what DIR/admin.json holds.
+// An AdminFile is what DIR/admin.json holds.
 type AdminFile struct {
 	Address string `json:"address"`
 	Token   string `json:"token"`
@@ -30,9 +31,6 @@ func (e *edge) adminServer() (*http.Server, error) {
 	l := e.lethe
 	mux := http.NewServeMux()
 	replays := filepath.Join(l.cfg.Data, "tmp")
-	if err := os.RemoveAll(replays); err != nil { // what a crash left
-		return nil, fmt.Errorf("emptying %s: %w", replays, err)
-	}
 	if err := os.MkdirAll(replays, 0o700); err != nil {
 		return nil, fmt.Errorf("making %s: %w", replays, err)
 	}
@@ -43,12 +41,8 @@ func (e *edge) adminServer() (*http.Server, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if l.Ready() != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	})
+	mux.Handle("GET /healthz", e.api)
+	mux.Handle("GET /readyz", e.api)
 	admin := AdminFile{Address: "http://" + e.listener.admin.Addr().String(), Token: l.tokens.issueLocal()}
 	if err := e.mountTrial(mux, admin); err != nil {
 		return nil, err
@@ -62,20 +56,20 @@ func (e *edge) adminServer() (*http.Server, error) {
 func (l *Lethe) writeAdmin(admin AdminFile) error {
 	b, err := json.Marshal(admin)
 	if err != nil {
-		return fmt.Errorf("encoding %s: %w", adminFile, err)
+		return fmt.Errorf("encoding %s: %w", AdminFileName, err)
 	}
-	path := filepath.Join(l.cfg.Data, adminFile)
+	path := filepath.Join(l.cfg.Data, AdminFileName)
 	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return fmt.Errorf("writing %s: %w", adminFile, err)
+		return fmt.Errorf("writing %s: %w", AdminFileName, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("writing %s: %w", adminFile, err)
+		return fmt.Errorf("writing %s: %w", AdminFileName, err)
 	}
 	return nil
 }
 
 func (l *Lethe) removeAdmin() {
-	if err := os.Remove(filepath.Join(l.cfg.Data, adminFile)); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(filepath.Join(l.cfg.Data, AdminFileName)); err != nil && !os.IsNotExist(err) {
 		l.log.Warn().Err(err).Msg("the admin file could not be removed; its token is void")
 	}
 }

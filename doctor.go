@@ -11,11 +11,11 @@ import (
 // Magic numbers of file systems that keep old blocks where overwriting does not
 // reach (statfs(2)).
 const (
-	btrfsMagic   = 0x9123683E
-	zfsMagic     = 0x2FC12FC1
-	bcachefsMagc = 0xCA451A4E
-	overlayMagic = 0x794C7630
-	tmpfsMagic   = 0x01021994
+	btrfsMagic    = 0x9123683E
+	zfsMagic      = 0x2FC12FC1
+	bcachefsMagic = 0xCA451A4E
+	overlayMagic  = 0x794C7630
+	tmpfsMagic    = 0x01021994
 )
 
 // examine looks at where the data lies.
@@ -42,7 +42,7 @@ func copyOnWrite(magic int64) string {
 		return "btrfs"
 	case zfsMagic:
 		return "ZFS"
-	case bcachefsMagc:
+	case bcachefsMagic:
 		return "bcachefs"
 	case overlayMagic:
 		return "an overlay"

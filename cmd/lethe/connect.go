@@ -21,7 +21,7 @@ import (
 const (
 	envAdmin  = "LETHE_ADMIN"
 	envToken  = "LETHE_TOKEN"
-	adminFile = "admin.json"
+	adminFile = lethe.AdminFileName
 )
 
 // The purposes that commands are recorded with, unless --why says another.
