@@ -4,29 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
 )
 
-// A DestructionKind says what a destruction takes. Its text is the kind of a
-// journal line (FORMAT §7), block apart.
-type DestructionKind string
+// A DestructionKind says what a destruction takes.
+type DestructionKind = domain.DestructionKind
 
 // The kinds.
 const (
-	// DestroySubject takes a person in one scope, linked anonymous refs included.
-	DestroySubject DestructionKind = "subject"
-	// DestroyClass takes classes of a person, of all time.
-	DestroyClass DestructionKind = "class"
-	// DestroyRange takes the buckets of a person's classes that begin in a range.
-	DestroyRange DestructionKind = "range"
-	// DestroyRetention takes retention keys, for everybody.
-	DestroyRetention DestructionKind = "retention"
-	// DestroyBlock takes a block of anonymous refs that nothing needs any more.
-	DestroyBlock DestructionKind = "block"
+	DestroySubject   = domain.DestroySubject
+	DestroyClass     = domain.DestroyClass
+	DestroyRange     = domain.DestroyRange
+	DestroyRetention = domain.DestroyRetention
+	DestroyBlock     = domain.DestroyBlock
 )
 
 // A Destruction says what is to die. The ledger keeps it as a document of the
@@ -155,15 +148,7 @@ func (p Plan) BucketNames() []string {
 }
 
 // A ClassGen is one gen of one class.
-type ClassGen struct {
-	Class domain.Class `json:"class"`
-	Gen   domain.Gen   `json:"gen"`
-}
-
-// String is class:gen, as events and receipts have it.
-func (c ClassGen) String() string {
-	return string(c.Class) + ":" + strconv.FormatUint(uint64(c.Gen), 10)
-}
+type ClassGen = domain.ClassGen
 
 // A Place is one bucket of one gen of a person's class.
 type Place struct {

@@ -73,7 +73,7 @@ func (r *Ring) issued(ctx context.Context) (live []domain.RetentionKey, err erro
 func (r *Ring) planSubject(ctx context.Context, d Destruction, b *seal.Bundle, issued []domain.RetentionKey) (Plan, error) {
 	p := Plan{Tags: []domain.Tag{r.refTag(d.Ref)}, Keys: len(b.Subjects) + len(b.Kept), Links: slices.Clone(b.Links)}
 	for _, s := range b.Subjects {
-		p.Gens = append(p.Gens, ClassGen{s.Class, s.Gen})
+		p.Gens = append(p.Gens, ClassGen{Class: s.Class, Gen: s.Gen})
 	}
 	p.take(issued, func(k domain.RetentionKey) bool { return b.LastOf(k.Class) > 0 })
 	for _, l := range b.Links {
@@ -117,7 +117,7 @@ func (r *Ring) planClasses(d Destruction, b *seal.Bundle, issued []domain.Retent
 func (r *Ring) planGens(d Destruction, b *seal.Bundle) (p Plan) {
 	for _, s := range b.Subjects {
 		if slices.Contains(d.Classes, s.Class) {
-			p.Gens = append(p.Gens, ClassGen{s.Class, s.Gen})
+			p.Gens = append(p.Gens, ClassGen{Class: s.Class, Gen: s.Gen})
 			w := Place{RetentionKey: domain.RetentionKey{Class: s.Class}, Gen: s.Gen}.where(r.Ledger, d.Scope, d.Ref)
 			p.Tags = append(p.Tags, r.tagger.Tag(domain.KindS, w.Subject()))
 		}

@@ -46,7 +46,7 @@ func readDisposed(ctx context.Context, r eventstore.Reader, p *parser) (*dispose
 			return nil, fmt.Errorf("reading destructions: %w", err)
 		}
 		if e.Destruction != nil && e.Destruction.Done {
-			scopes[e.Destruction.Command] = e.Destruction.parts()
+			scopes[e.Destruction.Command.String()] = e.Destruction.parts()
 		}
 	}
 	for e, err := range p.stream(ctx, r, p.streams.Retention()) {

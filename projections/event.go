@@ -31,8 +31,6 @@ type Event struct {
 var (
 	// ErrMisplaced: the envelope names another place than the stream.
 	ErrMisplaced = errors.New("event stands in the stream of another place")
-	// ErrFacts: a note's facts do not read as its type promises.
-	ErrFacts = errors.New("facts of a note cannot be read")
 	// ErrHolds: a disposal spared held data, which this release cannot apply.
 	ErrHolds = errors.New("disposal record names holds; upgrade this reader first")
 )

@@ -3,89 +3,25 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/lethe-ledger/lethe/domain"
 )
 
 // Kinds of destructions, as the fact kind names them.
 const (
-	KindSubject   = "subject"   // a whole person
-	KindClass     = "class"     // a class of a person, up to a gen
-	KindRange     = "range"     // single buckets of a person
-	KindRetention = "retention" // retention keys, for everybody
-	KindBlock     = "block"     // a whole block of anonymous refs
+	KindSubject   = domain.DestroySubject   // a whole person
+	KindClass     = domain.DestroyClass     // a class of a person, up to a gen
+	KindRange     = domain.DestroyRange     // single buckets of a person
+	KindRetention = domain.DestroyRetention // retention keys, for everybody
+	KindBlock     = domain.DestroyBlock     // a whole block of anonymous refs
 )
 
 // A Destruction is what a note in the stream destruction says.
-type Destruction struct {
-	Kind    string
-	Command string
-	Ref     string
-	Block   string
-	Classes []ClassGen
-	Buckets []domain.RetentionKey
-	Keys    int64
-	Journal int64
-	// Done: keys are destroyed. A carried note has keys only if it was done.
-	Done bool
-}
-
-// A ClassGen names a subject key within a person: class:gen.
-type ClassGen struct {
-	Class domain.Class
-	Gen   int64
-}
-
-// String is class:gen, as facts write it.
-func (c ClassGen) String() string { return fmt.Sprintf("%s:%d", c.Class, c.Gen) }
+type Destruction struct{ domain.DestructionNote }
 
 func parseDestruction(e *Event) (*Destruction, error) {
-	f := e.Envelope.Facts
-	d := &Destruction{
-		Kind: f.Text("kind"), Command: f.Text("command"), Ref: f.Text("ref"), Block: f.Text("block"),
-		Keys: f.Int("keys"), Journal: f.Int("journal"),
-	}
-	d.Done = e.Type() == domain.DestructionDone || e.Type() == domain.DestructionCarried && d.Keys > 0
-	for _, s := range f.List("classes") {
-		c, gen, _ := strings.Cut(s, ":")
-		n, err := strconv.ParseUint(gen, 10, 32)
-		if err != nil || n == 0 || domain.Class(c).Validate() != nil {
-			return nil, fmt.Errorf("class %q: want class:gen: %w", s, ErrFacts)
-		}
-		d.Classes = append(d.Classes, ClassGen{Class: domain.Class(c), Gen: int64(n)}) //nolint:gosec // 32 bits
-	}
-	for _, s := range f.List("buckets") {
-		k, err := parseKey(s)
-		if err != nil {
-			return nil, err
-		}
-		d.Buckets = append(d.Buckets, k)
-	}
-	return d, d.check()
-}
-
-// check refuses a destruction that does not name what its kind needs: applied
-// as it stands, it would purge too much or too little.
-func (d *Destruction) check() error {
-	ok := false
-	switch d.Kind {
-	case KindSubject:
-		ok = d.Ref != ""
-	case KindClass:
-		ok = d.Ref != "" && len(d.Classes) > 0
-	case KindRange:
-		ok = d.Ref != "" && len(d.Buckets) > 0
-	case KindRetention:
-		ok = true
-	case KindBlock:
-		ok = d.Block != ""
-	}
-	if !ok {
-		return fmt.Errorf("destruction of kind %q is incomplete: %w", d.Kind, ErrFacts)
-	}
-	return nil
+	note, err := domain.ParseDestruction(e.Type(), e.Envelope.Facts)
+	return &Destruction{note}, err
 }
 
 // A part is a piece of a scope: empty fields match everything.
@@ -102,17 +38,18 @@ type part struct {
 func (d *Destruction) parts() (parts []part) {
 	switch d.Kind {
 	case KindSubject:
-		return []part{{owner: d.Ref}}
+		return []part{{owner: d.Ref.String()}}
 	case KindBlock:
-		return []part{{owner: d.Block}}
+		return []part{{owner: d.Block.String()}}
 	case KindClass:
 		for _, c := range d.Classes {
-			parts = append(parts, part{owner: d.Ref, class: c.Class, gen: c.Gen})
+			parts = append(parts, part{owner: d.Ref.String(), class: c.Class, gen: int64(c.Gen)})
 		}
 	case KindRange:
 		for _, k := range d.Buckets {
 			parts = append(parts, d.rangeParts(k)...)
 		}
+	case KindRetention:
 	}
 	return parts
 }
@@ -122,11 +59,11 @@ func (d *Destruction) parts() (parts []part) {
 func (d *Destruction) rangeParts(k domain.RetentionKey) (parts []part) {
 	for _, c := range d.Classes {
 		if c.Class == k.Class {
-			parts = append(parts, part{owner: d.Ref, class: k.Class, gen: c.Gen, tier: k.Tier, bucket: k.Bucket})
+			parts = append(parts, part{owner: d.Ref.String(), class: k.Class, gen: int64(c.Gen), tier: k.Tier, bucket: k.Bucket})
 		}
 	}
 	if parts == nil {
-		return []part{{owner: d.Ref, class: k.Class, tier: k.Tier, bucket: k.Bucket}}
+		return []part{{owner: d.Ref.String(), class: k.Class, tier: k.Tier, bucket: k.Bucket}}
 	}
 	return parts
 }
@@ -151,7 +88,7 @@ func parseDisposal(e *Event) (*Disposal, error) {
 	}
 	d := &Disposal{Commands: f.List("commands"), Stream: domain.Stream(f.Text("stream")), Revision: f.Int("revision")}
 	if e.Type() == domain.BucketDisposed {
-		k, err := parseKey(f.Text("class") + "/" + f.Text("tier") + "/" + f.Text("bucket"))
+		k, err := domain.ParseRetentionKey(f.Text("class") + "/" + f.Text("tier") + "/" + f.Text("bucket"))
 		if err != nil {
 			return nil, err
 		}

@@ -157,17 +157,17 @@ func isDestruction(e *Event) bool {
 
 func (p *placed) destroyed(e *Event, c *Changes) {
 	d := e.Destruction
-	parts := d.parts()
+	command, parts := d.Command.String(), d.parts()
 	for _, s := range parts {
-		c.Row(p.scope, T(s.owner), T(d.Command), T(s.class), N(s.gen), T(s.tier), T(s.bucket), N(int64(e.Revision)))
+		c.Row(p.scope, T(s.owner), T(command), T(s.class), N(s.gen), T(s.tier), T(s.bucket), N(int64(e.Revision)))
 	}
 	if len(parts) == 0 {
 		return
 	}
 	for _, sql := range p.keep {
-		c.Sweep(sql, d.Command, d.Command, d.Command)
+		c.Sweep(sql, command, command, command)
 	}
-	p.take(d.Command, c)
+	p.take(command, c)
 }
 
 func (p *placed) take(command string, c *Changes) {

@@ -143,18 +143,26 @@ func (v *erasures) note(e *Event, c *Changes) {
 		r.Merge(10, N(d.Keys))
 		r.Merge(11, N(d.Journal))
 	}
-	r.Merge(1, T(d.Command))
+	r.Merge(1, T(d.Command.String()))
 	r.Merge(2, T(note))
 	r.Merge(3, N(e.at()))
 	r.Merge(4, T(e.Envelope.Hour))
 	r.Merge(5, T(d.Kind))
-	r.mergeName(6, d.Ref)
-	r.mergeName(7, d.Block)
+	r.mergeName(6, nameOf(d.Ref))
+	r.mergeName(7, nameOf(d.Block))
 	r.mergeName(8, classNames(d.Classes))
 	r.Merge(9, N(len(d.Buckets)))
 }
 
-func classNames(classes []ClassGen) string {
+// nameOf is empty for the zero id.
+func nameOf[K any](id domain.ID[K]) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+func classNames(classes []domain.ClassGen) string {
 	names := make([]string, len(classes))
 	for i, c := range classes {
 		names[i] = c.String()

@@ -111,7 +111,7 @@ func (v *pools) note(e *Event, c *Changes, kind string, n int64) {
 func lateCount(e *Event) (n int64) {
 	for _, name := range []string{"dropped", "unsure"} {
 		for _, entry := range e.Envelope.Facts.List(name) {
-			if _, count, ok := cutCount(entry); ok {
+			if _, count, ok := domain.CutCount(entry); ok {
 				n += count
 			}
 		}

@@ -37,7 +37,7 @@ func want(t *testing.T, p *projections.Projector, relation string, lines ...stri
 }
 
 // kind and others are the facts of a destruction with command n.
-func destruction(kind string, n byte, more ...domain.Fact) []domain.Fact {
+func destruction(kind domain.DestructionKind, n byte, more ...domain.Fact) []domain.Fact {
 	return append([]domain.Fact{domain.Name("kind", kind), domain.UUID("command", domain.CommandID(id(n)))}, more...)
 }
 

@@ -209,7 +209,7 @@ func (h *History) policy() {
 }
 
 // destroy writes a destruction, begun and done, with late events between.
-func (h *History) destroy(kind string, streams []domain.Stream, facts ...domain.Fact) {
+func (h *History) destroy(kind domain.DestructionKind, streams []domain.Stream, facts ...domain.Fact) {
 	d := destruction{command: h.id(), streams: streams}
 	d.facts = append([]domain.Fact{domain.Name("kind", kind), domain.UUID("command", d.command)}, facts...)
 	h.Destroyed(domain.DestructionBegun, d.facts...)
