@@ -29,7 +29,9 @@ func (l *Lethe) openViews(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := projections.Open(ctx, l.store, engine, l.loopOptions())
+	opt := l.loopOptions()
+	opt.Tail = projections.NewTail(l.store, opt) // one reading for the views and the leaf entries
+	p, err := projections.Open(ctx, l.store, engine, opt)
 	if err != nil {
 		return err
 	}
@@ -41,7 +43,7 @@ func (l *Lethe) openViews(ctx context.Context) error {
 	v := &views{Projector: p, lethe: l, leaves: leaves, stop: stop}
 	v.done.Go(func() { v.run(running, "views", p.Run) })
 	v.done.Go(func() {
-		v.run(running, "leaf entries", projections.NewSinkLoop(l.store, l.loopOptions(), "leaves", leaves).Run)
+		v.run(running, "leaf entries", projections.NewSinkLoop(l.store, opt, "leaves", leaves).Run)
 	})
 	l.views = v
 	return nil

@@ -1,7 +1,8 @@
 // Package projections turns the log into read models. One loop serves live and
 // rebuild: it reads from a checkpoint, verifies every event, folds a batch in
 // memory and hands it to its consumers, each of which writes rows and checkpoint
-// in one transaction.
+// in one transaction. Loops that follow the same log share one reading of its end
+// (Tail); an event is then verified once.
 //
 // Promises:
 //

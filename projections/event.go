@@ -35,68 +35,65 @@ var (
 	ErrHolds = errors.New("disposal record names holds; upgrade this reader first")
 )
 
-// A parser makes Events of what the store delivers. It belongs to one goroutine.
+// A parser makes Events of what the store delivers. It keeps nothing between
+// them, and is safe for concurrent use.
 type parser struct {
 	streams domain.Streams
 	table   domain.Table
 	verify  func(domain.Recorded) error
 	raw     bool
-	names   map[domain.Stream]named
 }
 
-// named is a stream name read, with its owner's text.
-type named struct {
-	domain.StreamName
-	owner string
+// sighted is an event that is for consumers: one of this ledger, verified, of
+// which only the place is read.
+type sighted struct {
+	domain.Recorded
+	name domain.StreamName
 }
 
-// maxNames bounds the parser's memory of stream names.
-const maxNames = 1 << 14
-
-// parse returns false for what no consumer sees: streams of others and the
-// store's own events, except the deletion of one of our streams.
+// parse is sight and then event.
 func (p *parser) parse(r domain.Recorded) (Event, bool, error) {
-	deleted := r.Type() == eventstore.DeletedType
-	if !r.Type().Ours() && !deleted {
-		return Event{}, false, nil
-	}
-	name, err := p.name(r.Stream())
-	if err != nil || name.Kind == domain.StreamForeign {
+	s, ok, err := p.sight(r)
+	if !ok || err != nil {
 		return Event{}, false, err
 	}
-	e := Event{Recorded: r, Name: name.StreamName}
-	if deleted {
-		return e, true, nil
-	}
-	if err := p.verify(r); err != nil {
-		return Event{}, false, fmt.Errorf("verifying event %s at %s: %w", r.ID(), r.Position, err)
-	}
-	if p.raw {
-		return e, true, nil
-	}
-	if err := p.decode(&e, name.owner); err != nil {
-		return Event{}, false, fmt.Errorf("event %s at %s: %w", r.ID(), r.Position, err)
-	}
-	return e, true, nil
+	e, err := p.event(s)
+	return e, err == nil, err
 }
 
-func (p *parser) name(s domain.Stream) (named, error) {
-	if n, ok := p.names[s]; ok {
-		return n, nil
+// sight returns false for what no consumer sees: streams of others and the
+// store's own events, except the deletion of one of our streams.
+func (p *parser) sight(r domain.Recorded) (s sighted, ours bool, err error) {
+	deleted := r.Type() == eventstore.DeletedType
+	if !r.Type().Ours() && !deleted {
+		return s, false, nil
 	}
-	parsed, err := p.streams.Parse(s)
+	name, err := p.streams.Parse(r.Stream())
+	if err != nil || name.Kind == domain.StreamForeign {
+		return s, false, err
+	}
+	if !deleted {
+		err = p.verify(r)
+	}
 	if err != nil {
-		return named{}, err
+		return s, false, fmt.Errorf("verifying event %s at %s: %w", r.ID(), r.Position, err)
 	}
-	n := named{StreamName: parsed, owner: ownerOf(parsed)}
-	if len(p.names) >= maxNames {
-		clear(p.names)
-	}
-	p.names[s] = n
-	return n, nil
+	return sighted{Recorded: r, name: name}, true, nil
 }
 
-func (p *parser) decode(e *Event, owner string) error {
+// event reads the clear part of an event.
+func (p *parser) event(s sighted) (Event, error) {
+	e := Event{Recorded: s.Recorded, Name: s.name}
+	if p.raw || s.Type() == eventstore.DeletedType {
+		return e, nil
+	}
+	if err := p.decode(&e); err != nil {
+		return Event{}, fmt.Errorf("event %s at %s: %w", s.ID(), s.Position, err)
+	}
+	return e, nil
+}
+
+func (p *parser) decode(e *Event) error {
 	spec, err := p.table.Spec(e.Type())
 	if err != nil {
 		return err
@@ -108,7 +105,7 @@ func (p *parser) decode(e *Event, owner string) error {
 		return ErrMisplaced
 	}
 	if e.Envelope.Scope != 0 {
-		e.owner = owner
+		e.owner = ownerOf(e)
 	}
 	if e.Name.Kind == domain.StreamAnonymous {
 		e.ref = e.Envelope.Ref.String()
@@ -148,13 +145,13 @@ func (p *parser) decodeNote(e *Event) (err error) {
 }
 
 // ownerOf is the id that a stream belongs to: a person's ref, or the block of
-// anonymous connections. Empty for streams that are about nobody.
-func ownerOf(n domain.StreamName) string {
-	switch n.Kind {
-	case domain.StreamSubject:
-		return n.Ref.String()
-	case domain.StreamAnonymous:
-		return n.Block.String()
+// anonymous connections. Empty for streams that are about nobody. The id ends the
+// stream's name in the form that it has as a text.
+func ownerOf(e *Event) string {
+	const uuidLen = 36
+	switch e.Name.Kind {
+	case domain.StreamSubject, domain.StreamAnonymous:
+		return string(e.Stream()[len(e.Stream())-uuidLen:])
 	default:
 		return ""
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/lethe-ledger/lethe/domain"
 )
 
@@ -48,37 +46,59 @@ func (l *Loop) position() domain.Position {
 	return l.least()
 }
 
-// follow subscribes once, from where the consumers stand.
+// follow goes on from where the consumers stand, until something fails.
 func (l *Loop) follow(ctx context.Context) error {
 	after, err := l.begin(ctx)
 	if err != nil {
 		return err
 	}
-	sub, err := l.src.SubscribeAll(ctx, after)
-	if err != nil {
-		return fmt.Errorf("subscribing to the log: %w", err)
-	}
 	l.notice(nil)
-	q := newQueue(l.opt.Batch, maxBatchBytes)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		p := l.opt.parser()
-		for {
-			d, err := sub.Next(gctx)
-			if err == nil && !d.CaughtUp {
-				err = l.feed(gctx, q, p, d.Event)
-			}
-			if err != nil {
-				q.close(fmt.Errorf("following the log: %w", err))
-				return nil
-			}
+	f, p := l.opt.Tail.follow(after), l.opt.parser()
+	defer f.leave()
+	for {
+		seen, err := f.next(ctx, l.opt.Batch)
+		if err == nil {
+			err = l.take(ctx, p, seen)
 		}
-	})
-	g.Go(func() error {
-		// The subscription goes with its reader: a blocked Next then returns.
-		return errors.Join(l.writeLive(gctx, q), sub.Close())
-	})
-	return g.Wait()
+		if err == nil && !l.whole(seen) {
+			err = l.linger(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take consumes what was seen, up to the first event that cannot be read.
+func (l *Loop) take(ctx context.Context, p *parser, seen []sighted) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var unread error
+	for i := range seen {
+		e, err := p.event(seen[i])
+		if err != nil {
+			unread = err
+			break
+		}
+		if !l.skip.covers(&e) {
+			l.batch = append(l.batch, e)
+		}
+	}
+	err := l.consume(ctx, l.batch)
+	clear(l.batch)
+	if l.batch = l.batch[:0]; cap(l.batch) > smallBatch {
+		l.batch = nil
+	}
+	return errors.Join(err, unread)
+}
+
+// whole: more may stand behind a batch that is as large as it may be.
+func (l *Loop) whole(seen []sighted) bool {
+	bytes := 0
+	for i := range seen {
+		bytes += seen[i].Size()
+	}
+	return len(seen) >= l.opt.Batch || bytes >= maxBatchBytes
 }
 
 // begin reads checkpoints anew and makes sure that the log holds them.
@@ -95,29 +115,6 @@ func (l *Loop) begin(ctx context.Context) (domain.Position, error) {
 		return domain.Start, err
 	}
 	return l.least(), nil
-}
-
-func (l *Loop) writeLive(ctx context.Context, q *queue) error {
-	for {
-		batch, ok, err := q.take(ctx, false)
-		if !ok {
-			return err
-		}
-		if err := l.locked(ctx, batch); err != nil {
-			return err
-		}
-		if len(batch) < l.opt.Batch {
-			if err := l.linger(ctx); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (l *Loop) locked(ctx context.Context, batch []Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.consume(ctx, batch)
 }
 
 // linger waits, unless somebody waits for the next batch.

@@ -54,6 +54,9 @@ type Options struct {
 	Linger time.Duration
 	// Batch bounds the events of one transaction; 0 is DefaultBatch.
 	Batch int
+	// Tail, if set, reads the end of the log for this loop and for others of the
+	// same log, ledger and Verify; nil is one of the loop's own.
+	Tail *Tail
 	// Raw leaves envelopes unread: consumers get verified bytes only.
 	Raw bool
 	// Progress, if set, is told of each batch of CatchUp.
@@ -68,6 +71,7 @@ const (
 	DefaultLinger = 100 * time.Millisecond
 	DefaultBatch  = 4096
 	maxBatchBytes = 4 << 20
+	smallBatch    = 512 // events; memory for more is not kept from batch to batch
 	firstBackoff  = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
 )
@@ -93,6 +97,8 @@ type Loop struct {
 	mu sync.Mutex
 	// moved is closed and made anew after each batch; protected by mu.
 	moved chan struct{}
+	// batch is what Run consumes, protected by mu.
+	batch []Event
 	kick  chan struct{}
 }
 
@@ -105,6 +111,9 @@ func NewLoop(src Source, opt Options, consumers ...Consumer) *Loop {
 	if opt.Batch == 0 {
 		opt.Batch = DefaultBatch
 	}
+	if opt.Tail == nil {
+		opt.Tail = NewTail(src, opt)
+	}
 	return &Loop{src: src, opt: opt, consumers: consumers, moved: make(chan struct{}), kick: make(chan struct{}, 1)}
 }
 
@@ -113,9 +122,7 @@ func (o *Options) parser() *parser {
 	if table == nil {
 		table = &domain.Events
 	}
-	return &parser{
-		streams: domain.StreamsOf(o.Ledger), table: *table, verify: o.Verify, raw: o.Raw, names: map[domain.Stream]named{},
-	}
+	return &parser{streams: domain.StreamsOf(o.Ledger), table: *table, verify: o.Verify, raw: o.Raw}
 }
 
 // CatchUp feeds what is in the log up to until, which is included; domain.End is
@@ -181,7 +188,7 @@ func (l *Loop) feed(ctx context.Context, q *queue, p *parser, rec domain.Recorde
 
 func (l *Loop) drain(ctx context.Context, q *queue, progress func(batch []Event)) error {
 	for {
-		batch, ok, err := q.take(ctx, true)
+		batch, ok, err := q.take(ctx)
 		if !ok {
 			return errors.Join(err, l.each(ctx, Consumer.Flush))
 		}

@@ -18,7 +18,6 @@ type queue struct {
 	maxEvents int
 	maxBytes  int
 	closed    bool
-	caughtUp  bool
 	err       error
 }
 
@@ -45,8 +44,7 @@ func (q *queue) put(ctx context.Context, e Event) error {
 	}
 	q.events = append(q.events, e)
 	q.bytes += e.Size()
-	q.caughtUp = false
-	if len(q.events) == 1 || q.full() {
+	if q.full() {
 		q.change.Broadcast()
 	}
 	return nil
@@ -60,14 +58,14 @@ func (q *queue) close(err error) {
 	q.change.Broadcast()
 }
 
-// take waits for events, or for a whole batch, and returns what there is. The
-// slice is the caller's until the next take. Without events it returns false
-// with the error that ended the queue.
-func (q *queue) take(ctx context.Context, whole bool) ([]Event, bool, error) {
+// take waits for a whole batch, or for the end of the queue, and returns what
+// there is. The slice is the caller's until the next take. Without events it
+// returns false with the error that ended the queue.
+func (q *queue) take(ctx context.Context) ([]Event, bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.watch(ctx)()
-	for ctx.Err() == nil && !q.closed && !q.full() && (whole || len(q.events) == 0) {
+	for ctx.Err() == nil && !q.closed && !q.full() {
 		q.change.Wait()
 	}
 	if err := ctx.Err(); err != nil {

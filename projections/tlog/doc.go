@@ -8,6 +8,8 @@
 // head that covers them; after a crash writing goes on with neither gap nor
 // double; what a head covers is never changed.
 //
-// Log is a sink of the loop of package projections. It runs in a loop of its own,
-// so that its failure stops nothing else, and is reported by that loop.
+// Log is a sink of the loop of package projections. Its loop shares the reading
+// and verifying of the log with that of the views (projections.Tail) and nothing
+// else: each has its own place, and the failure of one stops neither the other
+// nor its reading.
 package tlog
