@@ -61,7 +61,7 @@ func tcpPair(t testing.TB) (a, b net.Conn) {
 // load puts bytes where the next chunk looks for them.
 func (h *half) load(b []byte) int {
 	h.got = h.buffers.Get().(*buffer)
-	return copy(h.got[maxCarry:], b)
+	return copy(h.got.bytes[maxCarry:], b)
 }
 
 func TestPumpAllocatesNothing(t *testing.T) {

@@ -25,7 +25,7 @@ type record struct {
 	why        CloseReason
 	bytes      [2]int64
 	done       chan struct{} // closed by Closed
-	gate       chan struct{} // nil, or what Message waits for
+	gate       chan struct{} // nil, or what each message waits for
 	interrupt  chan struct{}
 	interrupts sync.Once
 	waiting    atomic.Int32 // Messages that block
@@ -46,7 +46,16 @@ func (r *record) Opened(_ time.Time, o Origin) error {
 	return r.failOpen
 }
 
-func (r *record) Message(dir Direction, op Opcode, at time.Time, size int64) error {
+func (r *record) Messages(dir Direction, list []Message) (int, error) {
+	for i, m := range list {
+		if err := r.message(dir, m); err != nil {
+			return i, err
+		}
+	}
+	return len(list), nil
+}
+
+func (r *record) message(dir Direction, m Message) error {
 	if r.gate != nil {
 		r.waiting.Add(1)
 		defer r.waiting.Add(-1)
@@ -58,10 +67,10 @@ func (r *record) Message(dir Direction, op Opcode, at time.Time, size int64) err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.panics || at.IsZero() || r.closed > 0 {
+	if r.panics || m.At == 0 || r.closed > 0 {
 		panic("told to, or a message without a time or after Closed")
 	}
-	r.messages[dir] = append(r.messages[dir], message{op, size})
+	r.messages[dir] = append(r.messages[dir], message{m.Opcode, m.Size})
 	return nil
 }
 

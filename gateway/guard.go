@@ -29,14 +29,15 @@ type guard struct {
 	told   bool // the application's OnClose was called
 
 	w       Walker
-	began   time.Time
+	began   int64        // arrival of the message in progress, Unix µs
 	ready   []byte       // walked, not yet read by gws
 	deaf    bool         // nothing more comes out of Read
 	echo    atomic.Int32 // code of the peer's close frame
 	closing atomic.Bool  // gws or the application closed
 
 	sent      Walker // under outlet.mu
-	sentBegan time.Time
+	sentBegan int64
+	sentBatch batch
 }
 
 func (g *guard) init(conn net.Conn, app gws.Event, ahead []byte, deflate bool) {
@@ -126,14 +127,25 @@ func (g *guard) chunk(n int) {
 	}
 }
 
-func (g *guard) walk(p []byte, now time.Time) (cut int, err error) {
+func (g *guard) walk(p []byte, now time.Time) (int, error) {
+	b := g.batch()
+	b.begin(now)
+	cut, err := g.frames(p, b)
+	if before, failed := g.record(In, b, cut); failed != nil {
+		return before, failed
+	}
+	return cut, err
+}
+
+// frames notes the frames of p. What the batch holds then is still to be recorded.
+func (g *guard) frames(p []byte, b *batch) (cut int, err error) {
 	for {
 		n, f, ok, err := g.w.Next(p[cut:])
 		if err != nil || !ok {
 			return cut + n, err
 		}
-		if err := g.note(In, &f, now, &g.began); err != nil {
-			return cut + n - f.Len, err
+		if before, err := g.note(In, &f, b, cut+n-f.Len, &g.began); err != nil {
+			return before, err
 		}
 		cut += n
 		if f.Opcode == Close {
@@ -203,7 +215,8 @@ func (g *guard) send(p []byte) error {
 
 // noteSent records the frames in p.
 func (g *guard) noteSent(p []byte) (closing bool, err error) {
-	now := g.g.cfg.Clock()
+	b := &g.sentBatch
+	b.begin(g.g.cfg.Clock())
 	for cut := 0; ; {
 		n, f, ok, err := g.sent.Next(p[cut:])
 		if err != nil {
@@ -213,9 +226,10 @@ func (g *guard) noteSent(p []byte) (closing bool, err error) {
 			if cut < len(p) {
 				return false, io.ErrShortWrite // gws never splits a header
 			}
-			return closing, nil
+			_, err := g.record(Out, b, cut)
+			return closing, err
 		}
-		if err := g.note(Out, &f, now, &g.sentBegan); err != nil {
+		if _, err := g.note(Out, &f, b, cut, &g.sentBegan); err != nil {
 			return false, err
 		}
 		closing = closing || f.Opcode == Close

@@ -15,8 +15,18 @@ const (
 	heldSize = 4 << 10
 )
 
-// A buffer is one read's worth, with room in front for what the last read left.
-type buffer [maxCarry + readSize]byte
+// A buffer is one read's worth, with room in front for what the last read left,
+// and for what is recorded of it.
+type buffer struct {
+	bytes [maxCarry + readSize]byte
+	batch batch
+}
+
+// A heldBuffer is the smaller one.
+type heldBuffer struct {
+	bytes [maxCarry + heldSize]byte
+	batch batch
+}
 
 // An intake reads one connection. It belongs to one goroutine.
 type intake struct {
@@ -24,7 +34,7 @@ type intake struct {
 	raw     syscall.RawConn // of src; nil unless plain TCP
 	buffers *sync.Pool      // of *buffer
 	first   []byte          // read ahead during the handshake
-	held    []byte          // buffer of a src that is not plain
+	held    *heldBuffer     // of a src that is not plain
 	carried int
 	carry   [maxCarry]byte // what Walker.Next left over
 
@@ -38,7 +48,7 @@ func (i *intake) init(src net.Conn, buffers *sync.Pool) {
 	i.src, i.raw, i.buffers = src, rawOf(src), buffers
 	i.fill = i.fillOnce
 	if i.raw == nil {
-		i.held = make([]byte, maxCarry+heldSize)
+		i.held = &heldBuffer{}
 	}
 }
 
@@ -48,13 +58,13 @@ func (i *intake) read() (int, error) {
 	switch {
 	case len(i.first) > 0:
 		i.got = i.buffers.Get().(*buffer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-		n := copy(i.got[maxCarry:], i.first)
+		n := copy(i.got.bytes[maxCarry:], i.first)
 		if i.first = i.first[n:]; len(i.first) == 0 {
 			i.first = nil
 		}
 		return n, nil
 	case i.raw == nil:
-		n, err := i.src.Read(i.held[maxCarry:])
+		n, err := i.src.Read(i.held.bytes[maxCarry:])
 		if n > 0 {
 			err = nil // the next read meets it again
 		}
@@ -73,9 +83,9 @@ func (i *intake) read() (int, error) {
 // holds no buffer.
 func (i *intake) fillOnce(fd uintptr) bool {
 	b := i.buffers.Get().(*buffer) //nolint:errcheck,forcetypeassert // the pool holds nothing else
-	n, err := syscall.Read(int(fd), b[maxCarry:])
+	n, err := syscall.Read(int(fd), b.bytes[maxCarry:])
 	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), b[maxCarry:])
+		n, err = syscall.Read(int(fd), b.bytes[maxCarry:])
 	}
 	if errors.Is(err, syscall.EAGAIN) {
 		i.buffers.Put(b)
@@ -91,9 +101,17 @@ func (i *intake) fillOnce(fd uintptr) bool {
 // space is the buffer of the last read.
 func (i *intake) space() []byte {
 	if i.got == nil {
-		return i.held
+		return i.held.bytes[:]
 	}
-	return i.got[:]
+	return i.got.bytes[:]
+}
+
+// batch is where the messages of the last read are gathered, until giveBack.
+func (i *intake) batch() *batch {
+	if i.got == nil {
+		return &i.held.batch
+	}
+	return &i.got.batch
 }
 
 func (i *intake) giveBack() {

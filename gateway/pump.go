@@ -17,8 +17,8 @@ type half struct {
 	t     *tap
 	dir   Direction
 	w     Walker
-	began time.Time // arrival of the message in progress
-	deaf  bool      // what src still sends is not for dst
+	began int64 // arrival of the message in progress, Unix µs
+	deaf  bool  // what src still sends is not for dst
 }
 
 func (h *half) init(t *tap, dir Direction, src, dst net.Conn, rules Rules) {
@@ -98,49 +98,35 @@ func (h *half) chunk(n int) {
 
 // walk returns how much of p may go on: whole headers, recorded, and payload. With
 // an error it ends with a frame.
-func (h *half) walk(p []byte, now time.Time) (cut int, err error) {
+func (h *half) walk(p []byte, now time.Time) (int, error) {
+	b := h.batch()
+	b.begin(now)
+	cut, err := h.frames(p, b)
+	if before, failed := h.s.record(h.dir, b, cut); failed != nil {
+		return before, failed
+	}
+	return cut, err
+}
+
+// frames notes the frames of p. What the batch holds then is still to be recorded.
+func (h *half) frames(p []byte, b *batch) (cut int, err error) {
 	for {
 		n, f, ok, err := h.w.Next(p[cut:])
 		if err != nil || !ok {
 			return cut + n, err
 		}
+		header := cut + n - f.Len
 		if h.s.ended.Load() {
-			return cut + n - f.Len, errEnding
+			return header, errEnding
 		}
-		if err := h.s.note(h.dir, &f, now, &h.began); err != nil {
-			return cut + n - f.Len, err
+		if before, err := h.s.note(h.dir, &f, b, header, &h.began); err != nil {
+			return before, err
 		}
 		cut += n
 		if f.Opcode == Close {
 			return cut + int(f.Payload), errClosing
 		}
 	}
-}
-
-// note records one frame before it goes on. began is the arrival of the message in
-// progress in this direction.
-func (s *session) note(dir Direction, f *Header, now time.Time, began *time.Time) error {
-	if f.Opcode.control() {
-		s.controls[dir].Add(1)
-		s.rec.Control(dir)
-		if f.Opcode == Close {
-			s.cause(f.Code, [2]CloseReason{ClosedByClient, ClosedByUpstream}[dir])
-			s.cutAfter(s.route.CloseTimeout)
-		}
-		return nil
-	}
-	s.data(now)
-	if f.First {
-		*began = now
-	}
-	if !f.Fin {
-		return nil
-	}
-	if err := s.rec.Message(dir, f.Message, *began, f.Size); err != nil {
-		return fmt.Errorf("record message: %w", err)
-	}
-	s.messages[dir].Add(1)
-	return nil
 }
 
 // stop ends the connection for what walk met.

@@ -61,24 +61,34 @@ type Recorder interface {
 	Refused(pool string, reason Refusal)
 }
 
-// A Recording takes what happens on one connection. Message and Control are
+// A Message is what is recorded of one message.
+type Message struct {
+	// At is the arrival of its first frame's header, in Unix microseconds.
+	At int64
+	// Size is the sum of the payload lengths of its frames (FORMAT §5).
+	Size int64
+	// Opcode is Text or Binary.
+	Opcode Opcode
+}
+
+// A Recording takes what happens on one connection. Messages and Control are
 // called by two goroutines at once, one a direction; Idled and Resumed by any, but
-// in turn; Closed last. Only Message and Closed may block.
+// in turn; Closed last. Only Messages and Closed may block.
 type Recording interface {
 	// Opened is called once, after the upstream accepted and before the client is
 	// told so. An error refuses the connection with 503.
 	Opened(at time.Time, o Origin) error
-	// Message records one message, before the last of its headers is forwarded: at
-	// is the arrival of its first frame's header, size the sum of the payload
-	// lengths of its frames (FORMAT §5). It MUST NOT allocate. While it blocks the
-	// direction is not read. An error ends the connection with 1011.
-	Message(dir Direction, op Opcode, at time.Time, size int64) error
+	// Messages records the messages of one read, in their order, before the last
+	// header of any of them is forwarded. It MUST NOT allocate, and MUST NOT keep
+	// list. While it blocks the direction is not read. With an error, which ends
+	// the connection with 1011, it says how many were recorded: those go on.
+	Messages(dir Direction, list []Message) (recorded int, err error)
 	// Control counts one ping, pong or close frame.
 	Control(dir Direction)
 	// Idled says that no data frame has crossed since at; Resumed that one has now.
 	Idled(at time.Time)
 	Resumed(at time.Time)
-	// Interrupt makes a Message that blocks, and every later one, return an error.
+	// Interrupt makes Messages that blocks, and every later one, return an error.
 	// It is called when the connection is cut while the ledger does not move.
 	Interrupt()
 	// Closed is called exactly once for every Recording, opened or not, and nothing
@@ -102,7 +112,7 @@ func (Unrecorded) Refused(string, Refusal) {}
 type unrecorded struct{}
 
 func (unrecorded) Opened(time.Time, Origin) error                    { return nil }
-func (unrecorded) Message(Direction, Opcode, time.Time, int64) error { return nil }
+func (unrecorded) Messages(_ Direction, list []Message) (int, error) { return len(list), nil }
 func (unrecorded) Control(Direction)                                 {}
 func (unrecorded) Idled(time.Time)                                   {}
 func (unrecorded) Resumed(time.Time)                                 {}

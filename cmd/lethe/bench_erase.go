@@ -120,7 +120,8 @@ func live(ctx context.Context, rec *recorder.Recorder, id string, f eraseFigure)
 			return err
 		}
 		for i := range f.Records / f.Connections {
-			if err := c.Message(gateway.Direction(i%2), gateway.Text, time.Now(), 100); err != nil {
+			m := []gateway.Message{{At: time.Now().UnixMicro(), Size: 100, Opcode: gateway.Text}}
+			if _, err := c.Messages(gateway.Direction(i%2), m); err != nil {
 				return err
 			}
 		}

@@ -127,11 +127,15 @@ type chunk struct {
 
 func (c *chunk) holds(us int64) bool { return us >= c.from && us < c.till }
 
+// firstRows is for how many messages a chunk has room at once.
+const firstRows = 8
+
 // newChunk borrows a chunk for the window that holds us.
 func (r *Recorder) newChunk(us int64, c *capture) *chunk {
 	fresh, _ := r.chunks.Get().(*chunk)
 	if fresh == nil {
 		fresh = &chunk{}
+		fresh.columns.Grow(firstRows)
 	}
 	width := c.width.Microseconds()
 	fresh.from = us - us%width

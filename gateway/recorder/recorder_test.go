@@ -139,6 +139,12 @@ func admit(t *testing.T, r *Recorder, pool, id string, sever func()) *recording 
 	return rec.(*recording) //nolint:forcetypeassert // Admit makes no other
 }
 
+// one records a single message.
+func one(r gateway.Recording, dir gateway.Direction, op gateway.Opcode, at time.Time, size int64) error {
+	_, err := r.Messages(dir, []gateway.Message{{At: at.UnixMicro(), Size: size, Opcode: op}})
+	return err
+}
+
 func shut(t *testing.T, r *Recorder) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -160,7 +166,7 @@ func TestEveryMessageIsRecordedOnceInEachClass(t *testing.T) {
 				t.Error(err)
 			}
 			for i := range each {
-				if err := rec.Message(gateway.Direction(i%2), gateway.Text, time.Now(), int64(i)); err != nil {
+				if err := one(rec, gateway.Direction(i%2), gateway.Text, time.Now(), int64(i)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -188,7 +194,7 @@ func TestAConnectionIsToldInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if err := rec.Message(gateway.In, gateway.Binary, at, 9); err != nil {
+		if err := one(rec, gateway.In, gateway.Binary, at, 9); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -221,7 +227,7 @@ func TestAChunkNeverCrossesABucket(t *testing.T) {
 	rec := admit(t, r, "live", "someone", nil)
 	end := time.Date(2026, 3, 1, 10, 0, 59, 999_999_000, time.UTC)
 	for _, at := range []time.Time{end, end.Add(time.Microsecond), end} {
-		if err := rec.Message(gateway.In, gateway.Text, at, 1); err != nil {
+		if err := one(rec, gateway.In, gateway.Text, at, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,7 +251,7 @@ func TestAChunkIsHandedOverAtItsInterval(t *testing.T) {
 		l := &fakeLedger{}
 		r := open(t, l, 16)
 		rec := admit(t, r, "chat", "someone", nil)
-		if err := rec.Message(gateway.In, gateway.Text, time.Now(), 1); err != nil {
+		if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(900 * time.Millisecond)
@@ -271,7 +277,7 @@ func TestALedgerThatFallsBehindStopsReading(t *testing.T) {
 		go func() {
 			n := 0
 			for range 10_000 {
-				if rec.Message(gateway.In, gateway.Text, time.Now(), 1) != nil {
+				if one(rec, gateway.In, gateway.Text, time.Now(), 1) != nil {
 					break
 				}
 				n++
@@ -311,7 +317,7 @@ func TestInterruptFreesWhoWaits(t *testing.T) {
 		freed := make(chan error)
 		go func() {
 			for {
-				if err := rec.Message(gateway.In, gateway.Text, time.Now(), 1); err != nil {
+				if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
 					freed <- err
 					return
 				}
@@ -337,7 +343,7 @@ func TestAnErasedPersonsBuffersAreDiscardedAndTheSocketSevered(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 {
-		if err := rec.Message(gateway.In, gateway.Text, time.Now(), 1); err != nil {
+		if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -376,7 +382,7 @@ func TestAnonymousConnectionsAreRecordedOnlyWhereTheirPeriodAllows(t *testing.T)
 	if err := rec.Opened(time.Now(), gateway.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := rec.Message(gateway.In, gateway.Text, time.Now(), 1); err != nil {
+	if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
 		t.Fatal(err)
 	}
 	rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
@@ -407,15 +413,16 @@ func TestMessageDoesNotAllocate(t *testing.T) {
 	r := open(t, &fakeLedger{}, 16)
 	rec := admit(t, r, "live", "someone", nil)
 	at := time.Now()
-	if err := rec.Message(gateway.In, gateway.Text, at, 128); err != nil {
+	if err := one(rec, gateway.In, gateway.Text, at, 128); err != nil {
 		t.Fatal(err)
 	}
 	rec.chunk.columns = domain.TrafficBuilder{}
-	for range 200 {
+	for range 256 {
 		rec.chunk.columns.Add(at.UnixMicro(), 0, 0, 128)
 	}
 	rec.chunk.columns.Reset()
-	if n := testing.AllocsPerRun(100, func() { _ = rec.Message(gateway.In, gateway.Text, at, 128) }); n != 0 {
+	list := []gateway.Message{{At: at.UnixMicro(), Size: 128, Opcode: gateway.Text}, {At: at.UnixMicro(), Size: 128, Opcode: gateway.Binary}}
+	if n := testing.AllocsPerRun(100, func() { _, _ = rec.Messages(gateway.In, list) }); n != 0 {
 		t.Errorf("%v allocations a message", n)
 	}
 	shut(t, r)
@@ -432,9 +439,14 @@ func BenchmarkMessage(b *testing.B) {
 	}
 	at := time.Now()
 	b.ReportAllocs()
-	for b.Loop() {
-		_ = rec.Message(gateway.In, gateway.Text, at, 128)
+	list := make([]gateway.Message, 16)
+	for i := range list {
+		list[i] = gateway.Message{At: at.UnixMicro(), Size: 128, Opcode: gateway.Text}
 	}
+	for b.Loop() {
+		_, _ = rec.Messages(gateway.In, list)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(list)), "ns/message")
 }
 
 type discard struct{}

@@ -10,23 +10,25 @@ import (
 )
 
 // A recording implements gateway.Recording. Idle, it is a few hundred bytes: the
-// columns of a chunk are borrowed while there is something in them.
+// rows of a chunk are borrowed while there is something in them. What a message
+// touches stands together.
 type recording struct {
-	recorder   *Recorder
-	capture    *capture
+	capture  *capture
+	recorder *Recorder
+
+	mu       sync.Mutex // protects what follows
+	chunk    *chunk     // nil while nothing waits
+	control  uint64
+	index    uint32 // of the connection's next event
+	chunks   uint32 // how many chunks were begun
+	openedAt time.Time
+
 	worker     *worker
 	sever      func()
 	connection domain.ConnectionID
 	command    domain.CommandID
 	ref        domain.SubjectRef
 	block      domain.BlockID
-
-	mu       sync.Mutex // protects what follows
-	chunk    *chunk     // nil while nothing waits
-	index    uint32     // of the connection's next event
-	control  uint64
-	openedAt time.Time
-	chunks   uint32 // how many chunks were begun
 
 	stopMu  sync.Mutex    // protects what follows; Interrupt takes no other lock
 	stopped bool          // Interrupt was called
@@ -36,27 +38,44 @@ type recording struct {
 // errInterrupted ends a connection whose recording cannot go on.
 var errInterrupted = errors.New("recording was interrupted")
 
-// Message implements gateway.Recording. It does not allocate once the pool of
+// Messages implements gateway.Recording. It does not allocate once the pool of
 // chunks is warm, and blocks only while the queue is full.
-func (r *recording) Message(dir gateway.Direction, op gateway.Opcode, at time.Time, size int64) error {
-	us := at.UnixMicro()
+func (r *recording) Messages(dir gateway.Direction, list []gateway.Message) (recorded int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.chunk != nil && !r.chunk.holds(us) {
+	for i := range list {
+		if err := r.message(dir, &list[i]); err != nil {
+			return i, err
+		}
+	}
+	return len(list), nil
+}
+
+// message adds one message; the caller holds the lock.
+func (r *recording) message(dir gateway.Direction, m *gateway.Message) error {
+	c := r.chunk
+	if c != nil && !c.holds(m.At) {
 		if err := r.handOver(); err != nil {
 			return err
 		}
+		c = nil
 	}
-	if r.chunk == nil {
-		r.chunk = r.recorder.newChunk(us, r.capture)
-		r.chunks++
-		r.capture.dirty.add(dirty{recording: r, chunk: r.chunks, due: min(us+r.capture.interval.Microseconds(), r.chunk.till)})
+	if c == nil {
+		c = r.begin(m.At)
 	}
-	r.chunk.columns.Add(us, domain.Direction(dir), opcode(op), uint64(size)) //nolint:gosec // sizes are not negative
-	if r.chunk.columns.Len() >= r.capture.records {
+	c.columns.Add(m.At, domain.Direction(dir), opcode(m.Opcode), uint64(m.Size)) //nolint:gosec // sizes are not negative
+	if c.columns.Len() >= r.capture.records {
 		return r.handOver()
 	}
 	return nil
+}
+
+// begin borrows a chunk for what arrived at us.
+func (r *recording) begin(us int64) *chunk {
+	r.chunk = r.recorder.newChunk(us, r.capture)
+	r.chunks++
+	r.capture.dirty.add(dirty{recording: r, chunk: r.chunks, due: min(us+r.capture.interval.Microseconds(), r.chunk.till)})
+	return r.chunk
 }
 
 // opcode stores the opcode of a data message less one (FORMAT §5).

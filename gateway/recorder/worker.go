@@ -130,7 +130,7 @@ func (j job) make() []domain.Draft {
 		}
 		d := r.draftAt(j.index+uint32(i), domain.TrafficRecorded, at, c) //nolint:gosec // a handful of classes
 		d.N = uint32(j.chunk.columns.Len())                              //nolint:gosec // bounded by the flush rule
-		d.Payload = j.chunk.columns.Encode(make([]byte, 0, 16+12*j.chunk.columns.Len()), c.columns)
+		d.Payload = j.chunk.columns.Encode(make([]byte, 0, j.chunk.columns.EncodedSize()), c.columns)
 		drafts = append(drafts, d)
 	}
 	return drafts
