@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,6 +34,11 @@ type ClassGen struct {
 // String is class:gen, as events and receipts have it.
 func (c ClassGen) String() string {
 	return string(c.Class) + ":" + strconv.FormatUint(uint64(c.Gen), 10)
+}
+
+// Compare orders by class, then gen.
+func (c ClassGen) Compare(o ClassGen) int {
+	return cmp.Or(cmp.Compare(c.Class, o.Class), cmp.Compare(c.Gen, o.Gen))
 }
 
 func parseClassGen(s string) (ClassGen, error) {

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -148,6 +149,11 @@ func (k RetentionKey) Where(l LedgerID) []byte {
 	b = AppendLPString(b, string(k.Class))
 	b = AppendLPString(b, string(k.Tier))
 	return AppendLPString(b, string(k.Bucket))
+}
+
+// Compare orders by class, tier and bucket.
+func (k RetentionKey) Compare(o RetentionKey) int {
+	return cmp.Or(cmp.Compare(k.Class, o.Class), cmp.Compare(k.Tier, o.Tier), cmp.Compare(k.Bucket, o.Bucket))
 }
 
 // String is class/tier/bucket.

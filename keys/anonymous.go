@@ -51,6 +51,13 @@ func (r *Ring) Anonymous(ctx context.Context) (domain.BlockID, domain.SubjectRef
 	}
 }
 
+// HandsOut reports whether refs of a block are still to be handed out.
+func (r *Ring) HandsOut(id domain.BlockID) bool {
+	r.anon.mu.Lock()
+	defer r.anon.mu.Unlock()
+	return r.anon.current.id == id || r.anon.next.id == id
+}
+
 // anonymousClasses lists the classes recorded from anonymous connections.
 func (r *Ring) anonymousClasses() (classes []domain.Class) {
 	policy := r.Policy()

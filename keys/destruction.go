@@ -119,6 +119,8 @@ type Plan struct {
 	Keys int `json:"keys"`
 	// Gens are the subject keys that die; of a linked ref: none here.
 	Gens []ClassGen `json:"gens,omitempty"`
+	// Last are a whole person's last gens, by class: what its streams are named by.
+	Last []ClassGen `json:"last,omitempty"`
 	// Buckets are those that open nothing any more: of this person, or, where R
 	// dies, of anybody.
 	Buckets []domain.RetentionKey `json:"buckets,omitempty"`
@@ -127,24 +129,6 @@ type Plan struct {
 	Dropped []Place `json:"dropped,omitempty"`
 	// Links are the anonymous refs that die with a whole person.
 	Links []seal.Link `json:"links,omitempty"`
-}
-
-// ClassGens lists the gens as class:gen.
-func (p Plan) ClassGens() []string {
-	out := make([]string, len(p.Gens))
-	for i, g := range p.Gens {
-		out[i] = g.String()
-	}
-	return out
-}
-
-// BucketNames lists the buckets as class/tier/bucket.
-func (p Plan) BucketNames() []string {
-	out := make([]string, len(p.Buckets))
-	for i, b := range p.Buckets {
-		out[i] = b.String()
-	}
-	return out
 }
 
 // A ClassGen is one gen of one class.

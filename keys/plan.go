@@ -75,6 +75,9 @@ func (r *Ring) planSubject(ctx context.Context, d Destruction, b *seal.Bundle, i
 	for _, s := range b.Subjects {
 		p.Gens = append(p.Gens, ClassGen{Class: s.Class, Gen: s.Gen})
 	}
+	for _, last := range b.Last {
+		p.Last = append(p.Last, ClassGen{Class: last.Class, Gen: last.Gen})
+	}
 	p.take(issued, func(k domain.RetentionKey) bool { return b.LastOf(k.Class) > 0 })
 	for _, l := range b.Links {
 		p.Tags = append(p.Tags, r.refTag(l.Ref))
@@ -211,18 +214,13 @@ func (p *Plan) take(ks []domain.RetentionKey, taken func(domain.RetentionKey) bo
 func (p *Plan) settle() {
 	slices.SortFunc(p.Tags, func(a, b domain.Tag) int { return slices.Compare(a[:], b[:]) })
 	p.Tags = slices.Compact(p.Tags)
-	slices.SortFunc(p.Gens, func(a, b ClassGen) int {
-		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Gen, b.Gen))
-	})
-	slices.SortFunc(p.Buckets, compareRetention)
+	slices.SortFunc(p.Gens, ClassGen.Compare)
+	slices.SortFunc(p.Last, ClassGen.Compare)
+	slices.SortFunc(p.Buckets, domain.RetentionKey.Compare)
 	slices.SortFunc(p.Kept, comparePlaces)
 	slices.SortFunc(p.Dropped, comparePlaces)
 }
 
-func compareRetention(a, b domain.RetentionKey) int {
-	return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Tier, b.Tier), cmp.Compare(a.Bucket, b.Bucket))
-}
-
 func comparePlaces(a, b Place) int {
-	return cmp.Or(compareRetention(a.RetentionKey, b.RetentionKey), cmp.Compare(a.Gen, b.Gen))
+	return cmp.Or(a.RetentionKey.Compare(b.RetentionKey), cmp.Compare(a.Gen, b.Gen))
 }

@@ -38,6 +38,8 @@ const (
 	RequestPending       RequestState = "pending"
 	RequestWithheld      RequestState = "withheld"
 	RequestKeysDestroyed RequestState = "keys-destroyed"
+	// RequestCompleted: the ciphertext is disposed of, too.
+	RequestCompleted RequestState = "completed"
 )
 
 // An Outcome is the answer to an erasure.
@@ -100,7 +102,12 @@ func (l *Ledger) ResumeAll(ctx context.Context) error {
 			failed = append(failed, fmt.Errorf("request %s: %w", request, err))
 		}
 	}
-	return errors.Join(append(failed, l.resumeExpiry(ctx))...)
+	for _, name := range []string{expiryDocument, retirementDocument} {
+		if err := l.resumeRun(ctx, name); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // finish walks the steps of ARCHITECTURE §3 in order.

@@ -117,25 +117,28 @@ func (l *Ledger) begun(ctx context.Context, d keys.Destruction, after domain.Rev
 	return err
 }
 
+// destructionFacts are those of a note; of what was done where journal is given.
 func destructionFacts(d keys.Destruction, p keys.Plan, journal *uint64) domain.Facts {
-	facts := domain.NewFacts(domain.Name("kind", d.Kind), domain.UUID("command", d.Command), domain.UUID("ref", d.Ref), domain.UUID("block", d.Block))
-	if d.Kind != keys.DestroySubject { // of whom everything goes
-		facts = append(facts, domain.NewFacts(domain.List("classes", gensOf(p)), domain.List("buckets", p.BucketNames()))...)
+	note := domain.DestructionNote{Kind: d.Kind, Command: d.Command, Ref: d.Ref, Block: d.Block, Classes: gensOf(p)}
+	if d.Kind == keys.DestroySubject { // of whom everything goes
+		note.Classes = p.Last
+	} else {
+		note.Buckets = p.Buckets
 	}
 	if journal != nil {
-		facts = append(facts, domain.Int("keys", int64(p.Keys)), domain.Int("journal", int64(*journal))) //nolint:gosec // counts
+		note.Done, note.Keys, note.Journal = true, int64(p.Keys), int64(*journal) //nolint:gosec // counts
 	}
-	return facts
+	return note.Facts()
 }
 
-// gensOf lists every gen that loses a key, as class:gen: those whose S dies, and
-// earlier ones of which a kept B does.
-func gensOf(p keys.Plan) []string {
-	gens := p.ClassGens()
+// gensOf lists every gen that loses a key: those whose S dies, and earlier ones
+// of which a kept B does.
+func gensOf(p keys.Plan) []domain.ClassGen {
+	gens := slices.Clone(p.Gens)
 	for _, place := range p.Dropped {
-		gens = append(gens, keys.ClassGen{Class: place.Class, Gen: place.Gen}.String())
+		gens = append(gens, domain.ClassGen{Class: place.Class, Gen: place.Gen})
 	}
-	slices.Sort(gens)
+	slices.SortFunc(gens, domain.ClassGen.Compare)
 	return slices.Compact(gens)
 }
 
@@ -379,16 +382,18 @@ func (l *Ledger) fileStream(ctx context.Context, w *erasure) (domain.Stream, err
 	return l.streams.Of(domain.Where{Ref: w.File, Class: w.FileClass, Tier: domain.OwnTier, Gen: bundle.LastOf(w.FileClass)}), nil
 }
 
-// close ends the request. The document stays, so that asking again for the same
-// request answers the same receipt; the probe and the plan go.
+// close ends what the request does by itself. The document stays, so that asking
+// again for the same request answers the same receipt; the probe and the plan go.
+// A request that destroyed keys is completed once its ciphertext is disposed of.
 func (l *Ledger) close(ctx context.Context, w *erasure) error {
-	if _, err := l.file(ctx, w, entry{
-		step: "completed", typ: domain.RequestCompleted, facts: domain.NewFacts(domain.UUID("request", w.Request)),
-		record: map[string]any{"at": l.Clock().UTC()},
-	}); err != nil {
-		return err
+	now := l.Clock().UTC()
+	if w.Journal == nil {
+		if err := l.noteCompleted(ctx, w); err != nil {
+			return err
+		}
+		w.Disposed = now
 	}
-	w.Done, w.Plan, w.Probe, w.Reason = l.Clock().UTC(), nil, nil, ""
+	w.Done, w.Plan, w.Probe, w.Reason = now, nil, nil, ""
 	w.Destruction.Ref = domain.SubjectRef{}
 	return l.save(ctx, w)
 }

@@ -43,6 +43,7 @@ type erasure struct {
 	Destroyed time.Time       `json:"destroyed,omitzero"`
 	Signed    json.RawMessage `json:"signed,omitempty"` // the receipt, once it is signed
 	Done      time.Time       `json:"done,omitzero"`
+	Disposed  time.Time       `json:"disposed,omitzero"` // of its ciphertext, too
 	Position  domain.Position `json:"position,omitzero"`
 
 	version keys.Version
@@ -97,8 +98,11 @@ func (l *Ledger) outcome(_ context.Context, w *erasure) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("receipt of request %s: %w", w.Request, err)
 	}
 	state := RequestKeysDestroyed
-	if w.withheld() {
+	switch {
+	case w.withheld():
 		state = RequestWithheld
+	case w.Journal != nil && !w.Disposed.IsZero():
+		state = RequestCompleted
 	}
 	return Outcome{Request: w.Request, State: state, Receipt: receipt, Stored: w.Signed, Position: w.Position}, nil
 }

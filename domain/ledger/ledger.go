@@ -31,6 +31,9 @@ type Custody interface {
 	keys.Documents
 	EachRetention(ctx context.Context, each func(keys.RetentionRecord) bool) error
 	Bundle(ctx context.Context, ref domain.SubjectRef) (keys.Subject, *seal.Bundle, error)
+	Subjects(ctx context.Context, each func(keys.Subject) bool) error
+	EachBlock(ctx context.Context, each func(id domain.BlockID, issued time.Time) bool) error
+	Block(ctx context.Context, id domain.BlockID) (*seal.Block, error)
 }
 
 // A Config is what a ledger stands on. All fields are required, but for Sever.

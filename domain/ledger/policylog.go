@@ -45,17 +45,41 @@ func OpenPolicyLog(ctx context.Context, log Log, id domain.LedgerID, i seal.Inte
 	return p, nil
 }
 
-func (p *PolicyLog) take(r domain.Recorded) error {
+// Revisions reads every revision, the first one first.
+func (p *PolicyLog) Revisions(ctx context.Context) (all []*domain.Policy, err error) {
+	for r, err := range p.log.ReadStream(ctx, p.stream, 0, eventstore.Forward, 0) {
+		if err != nil {
+			return nil, fmt.Errorf("reading the policy: %w", err)
+		}
+		policy, err := p.read(r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, policy)
+	}
+	return all, nil
+}
+
+// read returns the policy of a revision whose tag is right.
+func (p *PolicyLog) read(r domain.Recorded) (*domain.Policy, error) {
 	if err := p.integrity.Verify(r.Sealed); err != nil {
-		return fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
+		return nil, fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
 	}
 	doc, err := seal.DocumentOf(r.Sealed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	policy := &domain.Policy{}
 	if err := json.Unmarshal(doc, policy); err != nil {
-		return fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
+		return nil, fmt.Errorf("policy revision %d: %w", r.Revision+1, err)
+	}
+	return policy, nil
+}
+
+func (p *PolicyLog) take(r domain.Recorded) error {
+	policy, err := p.read(r)
+	if err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

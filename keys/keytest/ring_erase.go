@@ -116,8 +116,8 @@ func testEraseClass(t *testing.T, open Open) {
 	d := erasure(keys.DestroyClass, ada, "messages")
 	p := w.destroy(d)
 	equal(t, "keys", p.Keys, 1)
-	equal(t, "gens", p.ClassGens()[0], "messages:1")
-	equal(t, "buckets", len(p.BucketNames()), 2)
+	equal(t, "gens", p.Gens[0].String(), "messages:1")
+	equal(t, "buckets", len(p.Buckets), 2)
 	w.wantsTwice(domain.ErrErased, gone...)
 	w.wants(nil, stays...)
 
