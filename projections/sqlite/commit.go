@@ -96,44 +96,6 @@ func eventText(id domain.EventID) string {
 	return id.String()
 }
 
-func (f *file) upsert(ctx context.Context, t *projections.Table, rows []projections.Row) error {
-	u, err := f.statements(ctx, t)
-	if err != nil {
-		return err
-	}
-	for len(rows) > 0 {
-		n, stmt := 1, u.one
-		if len(rows) >= RowsPerStatement {
-			n, stmt = RowsPerStatement, u.many
-		}
-		f.args = f.args[:0]
-		for _, r := range rows[:n] {
-			for _, v := range r.Values {
-				f.args = append(f.args, v.Any())
-			}
-		}
-		if _, err := stmt.ExecContext(ctx, f.args...); err != nil {
-			return err
-		}
-		rows = rows[n:]
-	}
-	return nil
-}
-
-func (f *file) statements(ctx context.Context, t *projections.Table) (u upserts, err error) {
-	if u, ok := f.upserts[t]; ok {
-		return u, nil
-	}
-	if u.one, err = f.conn.PrepareContext(ctx, Upsert(t, 1)); err != nil {
-		return u, err
-	}
-	if u.many, err = f.conn.PrepareContext(ctx, Upsert(t, RowsPerStatement)); err != nil {
-		return u, errors.Join(err, u.one.Close())
-	}
-	f.upserts[t] = u
-	return u, nil
-}
-
 // sweep runs a statement; views have a fixed set of them.
 func (f *file) sweep(ctx context.Context, s projections.Sweep) (err error) {
 	stmt, ok := f.sweeps[s.SQL]

@@ -28,9 +28,6 @@ const (
 	maxReaders    = 2
 )
 
-// RowsPerStatement balances the cost of a call against that of a statement.
-const RowsPerStatement = 32
-
 // file is one generation. The writing connection and its statements belong to
 // the one goroutine that commits; readers have connections of their own.
 type file struct {
@@ -40,13 +37,9 @@ type file struct {
 	readers *sql.DB
 	conn    *sql.Conn
 	move    *sql.Stmt
-	upserts map[*projections.Table]upserts
+	upserts upserts
 	sweeps  map[string]*sql.Stmt
-	args    []any
 }
-
-// upserts are the statements of one table: for many rows and for one.
-type upserts struct{ many, one *sql.Stmt }
 
 func (m mode) pragmas() []string {
 	if m == building {
@@ -61,7 +54,7 @@ func (m mode) pragmas() []string {
 }
 
 func openFile(ctx context.Context, path string, number int, m mode, views ...projections.View) (*file, error) {
-	f := &file{path: path, number: number, upserts: map[*projections.Table]upserts{}, sweeps: map[string]*sql.Stmt{}}
+	f := &file{path: path, number: number, upserts: upserts{shapes: map[shape]*sql.Stmt{}}, sweeps: map[string]*sql.Stmt{}}
 	if err := f.open(ctx, m, views); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %s: %w", path, classify(err)), f.Close())
 	}
@@ -122,11 +115,8 @@ func (f *file) Close() error {
 	for _, s := range f.sweeps {
 		errs = append(errs, s.Close())
 	}
-	for _, u := range f.upserts {
-		errs = append(errs, u.many.Close(), u.one.Close())
-	}
+	errs = append(errs, f.upserts.close())
 	clear(f.sweeps)
-	clear(f.upserts)
 	if f.move != nil {
 		errs = append(errs, f.move.Close())
 		f.move = nil

@@ -59,22 +59,6 @@ func names(columns []projections.Column) string {
 	return strings.Join(list, ", ")
 }
 
-// Upsert is the statement that writes n rows and merges each with the row that is there as its columns
-// say.
-func Upsert(t *projections.Table, n int) string {
-	one := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(t.Columns)), ", ") + ")"
-	all := strings.TrimSuffix(strings.Repeat(one+", ", n), ", ")
-	s := "INSERT INTO " + t.Name + " (" + names(t.Columns) + ") VALUES " + all + " ON CONFLICT (" + names(t.Columns[:t.Keys()]) + ") DO "
-	if t.Keys() == len(t.Columns) {
-		return s + "NOTHING"
-	}
-	sets := make([]string, 0, len(t.Columns))
-	for _, c := range t.Columns[t.Keys():] {
-		sets = append(sets, `"`+c.Name+`" = `+merge(t.Name+`."`+c.Name+`"`, `excluded."`+c.Name+`"`, c.Merge))
-	}
-	return s + "UPDATE SET " + strings.Join(sets, ", ")
-}
-
 // merge combines the stored and the further value; null never replaces one.
 func merge(old, further string, m projections.Merge) string {
 	both := "coalesce("
