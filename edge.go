@@ -133,6 +133,7 @@ func (e *edge) accept(ctx context.Context) (at Addresses, err error) {
 	e.running.Go(func() { e.serve("admin API", e.admin.Serve(e.listener.admin)) })
 	e.running.Go(func() { e.minutely(timers) })
 	e.running.Go(func() { e.expire(timers) })
+	e.running.Go(func() { e.dispose(timers) })
 	scheme := "ws"
 	if how.TLS != nil {
 		scheme = "wss"

@@ -50,6 +50,7 @@ type Lethe struct {
 	journal   *ledger.Journal
 	ledger    *ledger.Ledger
 	views     *views
+	disposal  *ledger.Disposal
 	edge      atomic.Pointer[edge] // while serving
 }
 
@@ -70,7 +71,7 @@ func Open(ctx context.Context, cfg *Config, opt Options) (l *Lethe, err error) {
 			l = nil
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.locate, l.openEngines, l.identify, l.openRing, l.openJournal, l.openLedger, l.openViews} {
+	for _, step := range []func(context.Context) error{l.locate, l.openEngines, l.identify, l.openRing, l.openJournal, l.openLedger, l.openViews, l.openDisposal} {
 		if err := step(ctx); err != nil {
 			return l, err
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
 )
 
 // minutely notes the time and the refusals, issues keys ahead and tries again
@@ -40,6 +41,26 @@ func (e *edge) noteRefusals(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// disposeEvery is how often it is looked whether ciphertext is due to be removed.
+const disposeEvery = time.Hour
+
+// dispose removes ciphertext in time, many persons at once.
+func (e *edge) dispose(ctx context.Context) {
+	for {
+		e.try(ctx, "disposing of ciphertext", func(ctx context.Context) error {
+			done, err := e.lethe.disposal.RunDue(ctx)
+			if done != (ledger.Disposed{}) {
+				e.lethe.log.Info().Int("destructions", done.Destructions).Int("buckets", done.Buckets).Int64("events", done.Events).
+					Int("deleted", done.Deleted).Int("cut", done.Truncated).Int("retired", done.Retired).Msg("ciphertext of destroyed keys is disposed of")
+			}
+			return err
+		})
+		if pause(ctx, disposeEvery) != nil {
+			return
+		}
+	}
 }
 
 // Bounds of the waits between two looks at what is due.

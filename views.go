@@ -125,12 +125,14 @@ func (v *views) reach(ctx context.Context) error {
 // lastOwn returns the position of the last event of the ledger.
 func (l *Lethe) lastOwn(ctx context.Context) (domain.Position, error) {
 	streams := domain.StreamsOf(l.cfg.Ledger)
-	for r, err := range l.store.ReadAll(ctx, domain.End, backward, 64) {
-		if err != nil {
-			return domain.Start, err
-		}
-		if name, err := streams.Parse(r.Stream()); err == nil && name.Kind != domain.StreamForeign && r.Type().Ours() {
-			return r.Position, nil
+	for _, limit := range []int{16, 0} { // tombstones may stand behind it, but seldom do
+		for r, err := range l.store.ReadAll(ctx, domain.End, backward, limit) {
+			if err != nil {
+				return domain.Start, err
+			}
+			if name, err := streams.Parse(r.Stream()); err == nil && name.Kind != domain.StreamForeign && r.Type().Ours() {
+				return r.Position, nil
+			}
 		}
 	}
 	return domain.Start, nil

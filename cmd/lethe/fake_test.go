@@ -103,6 +103,13 @@ func (fake) RetentionRun(_ context.Context, _ api.Caller, dryRun bool) (api.Rete
 	return api.RetentionRun{DryRun: dryRun, Destroyed: []string{"messages/0/2026-04-01"}}, nil
 }
 
+func (fake) Dispose(_ context.Context, _ api.Caller, dryRun bool, _ api.Progress) (api.Disposal, error) {
+	if dryRun {
+		return api.Disposal{DryRun: true, Destructions: 3, Buckets: 12, Oldest: "2026-04-01T10:00:00Z"}, nil
+	}
+	return api.Disposal{Destructions: 3, Buckets: 12, Events: 70, Records: 4000, Deleted: 42, Truncated: 9, Retired: 2}, nil
+}
+
 func (fake) Views(context.Context, api.Caller) (api.ViewList, error) {
 	return api.ViewList{Views: []api.View{{Name: "holdings", Generation: 1, Position: 40, Lag: 2, Rows: 7}}}, nil
 }

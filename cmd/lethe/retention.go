@@ -10,7 +10,7 @@ import (
 )
 
 func (p *program) retention() *cobra.Command {
-	return group("retention", "Show and carry out retention periods", p.retentionStatus(), p.retentionRun())
+	return group("retention", "Show and carry out retention periods", p.retentionStatus(), p.retentionRun(), p.retentionDispose())
 }
 
 func (p *program) retentionStatus() *cobra.Command {
@@ -58,6 +58,33 @@ func (p *program) retentionRun() *cobra.Command {
 				rows.add(strings.TrimSpace(key))
 			}
 			return p.emit(done, rows)
+		})
+	})
+	return c
+}
+
+func (p *program) retentionDispose() *cobra.Command {
+	var dryRun bool
+	c := &cobra.Command{
+		Use: "dispose", Short: "Remove the ciphertext of destroyed keys, now", Args: cobra.NoArgs,
+		Long: "Remove the ciphertext whose keys are destroyed, from streams and from the disk, and\nretire refs of which nothing is left. lethe serve does so by itself once half of\ndisposal.within has passed, for many at once: a record that sums few persons tells\nmore about each. A replay as of before then shows those persons by count only.",
+	}
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what there is to remove")
+	c.RunE = p.do(func(cmd *cobra.Command, _ []string) error {
+		return p.with(cmd, whyOperation, func(ctx context.Context, s api.Service, by api.Caller) error {
+			m := p.meter("disposing")
+			done, err := s.Dispose(ctx, by, dryRun, m.progress())
+			m.end()
+			if err != nil {
+				return err
+			}
+			if done.DryRun {
+				return p.emit(done, pairs("erasures to dispose of", done.Destructions, "expired buckets", done.Buckets, "oldest", done.Oldest))
+			}
+			return p.emit(done, pairs(
+				"erasures disposed of", done.Destructions, "expired buckets", done.Buckets, "events", done.Events, "records", done.Records,
+				"streams deleted", done.Deleted, "streams cut", done.Truncated, "refs retired", done.Retired,
+			))
 		})
 	})
 	return c

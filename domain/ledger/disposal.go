@@ -38,12 +38,18 @@ type DisposalConfig struct {
 	Spared func(ctx context.Context) ([]domain.SubjectRef, error)
 }
 
+// A Progress is told how far a disposal has come, as positions of the log. It may
+// be nil.
+type Progress func(done, total uint64)
+
 // A Disposal removes ciphertext whose keys were destroyed, and retires refs and
 // blocks of which nothing is left (FORMAT §2). One runs at a time.
 type Disposal struct {
 	DisposalConfig
 	*Ledger
 	mu sync.Mutex
+	// progress is the caller's, while mu is held.
+	progress Progress
 }
 
 // NewDisposal returns the disposal of a ledger.
@@ -124,9 +130,11 @@ func (d *Disposal) RunDue(ctx context.Context) (Disposed, error) {
 
 // Run disposes of everything outstanding now. It finishes what an earlier run
 // left: every line of it can be the last one.
-func (d *Disposal) Run(ctx context.Context) (Disposed, error) {
+func (d *Disposal) Run(ctx context.Context, p Progress) (Disposed, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.progress = p
+	defer func() { d.progress = nil }()
 	w, err := d.loadSweep(ctx)
 	if err != nil {
 		return Disposed{}, err

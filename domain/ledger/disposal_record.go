@@ -205,6 +205,10 @@ func idTexts(ids []domain.CommandID) []string {
 	return texts
 }
 
+// tellEvery is how many events of an embedded log lie between two words of
+// progress, about.
+const tellEvery = 1 << 12
+
 // A personal event is one about a person or an anonymous ref.
 type personal struct {
 	domain.Recorded
@@ -224,6 +228,9 @@ func (d *Disposal) personal(ctx context.Context, from, through domain.Position) 
 			}
 			if through.Before(r.Position) {
 				return
+			}
+			if d.progress != nil && r.Position.Commit%tellEvery == 0 {
+				d.progress(r.Position.Commit, through.Commit)
 			}
 			p, ok, err := d.parse(r)
 			if (ok || err != nil) && (!yield(p, err) || err != nil) {

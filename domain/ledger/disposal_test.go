@@ -74,7 +74,7 @@ func (w *disposing) disposal() *ledger.Disposal {
 
 func (w *disposing) dispose() ledger.Disposed {
 	w.t.Helper()
-	done, err := w.disposal().Run(w.t.Context())
+	done, err := w.disposal().Run(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func (w *disposing) interrupted(what string, arm func()) (through bool) {
 	alive := len(w.personal())
 	before, _ := w.counted()
 	arm()
-	_, err := w.disposal().Run(t.Context())
+	_, err := w.disposal().Run(t.Context(), nil)
 	through = err == nil
 	w.reopen()
 	if err := w.ResumeAll(t.Context()); err != nil {

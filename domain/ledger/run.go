@@ -57,6 +57,9 @@ func (l *Ledger) carryOut(ctx context.Context, w *run) error {
 	if err := l.begun(ctx, w.Destruction, w.After, *w.Plan); err != nil {
 		return err
 	}
+	if w.Destruction.Kind == keys.DestroySubject {
+		l.Sever(w.Destruction.Ref) // whoever connected between the look and the fence
+	}
 	if w.Journal == nil {
 		seq, err := l.Journal.Name(ctx, w.Destruction.Command, journalKind(w.Destruction.Kind), w.Plan.Tags)
 		if err != nil {

@@ -32,6 +32,16 @@ func (c *Client) Rebuild(ctx context.Context, by Caller, names []string, p Progr
 	return resultOf[Rebuilt](job)
 }
 
+// Dispose implements Service. If ctx ends, the job is cancelled; what is left goes
+// with the next one.
+func (c *Client) Dispose(ctx context.Context, by Caller, dryRun bool, p Progress) (Disposal, error) {
+	job, err := c.follow(ctx, post("/v1/retention:dispose", by, retentionBody{DryRun: dryRun}), p)
+	if err != nil {
+		return Disposal{}, err
+	}
+	return resultOf[Disposal](job)
+}
+
 // Replay implements Service: the server builds the file, and the client fetches it
 // to path, which must not exist. If ctx ends, the job is cancelled.
 func (c *Client) Replay(ctx context.Context, by Caller, asOf time.Time, path string, p Progress) (Replay, error) {

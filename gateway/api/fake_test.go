@@ -163,3 +163,7 @@ func (f *fake) Feed(ctx context.Context, c Caller, each func(FeedEvent) error) e
 }
 
 func (f *fake) Ready() error { return f.ready }
+
+func (f *fake) Dispose(_ context.Context, c Caller, dryRun bool, _ Progress) (Disposal, error) {
+	return Disposal{DryRun: dryRun, Events: 7}, f.note("retention dispose", c)
+}

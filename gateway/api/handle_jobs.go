@@ -25,6 +25,17 @@ func (s *Server) rebuild(c *call) error {
 	}})
 }
 
+func (s *Server) dispose(c *call) error {
+	var body retentionBody
+	if err := c.decode(&body); err != nil {
+		return err
+	}
+	caller := c.caller
+	return s.begin(c, task{action: "retention.dispose", do: func(ctx context.Context, p Progress) (any, error) {
+		return s.service.Dispose(ctx, caller, body.DryRun, p)
+	}})
+}
+
 func (s *Server) replay(c *call) error {
 	var body replayBody
 	if err := c.decode(&body); err != nil {

@@ -41,6 +41,7 @@ func routes() []route {
 
 		{pattern: "GET /v1/retention", roles: readers, serve: (*Server).retentionStatus},
 		{pattern: "POST /v1/retention:run", roles: operators, serve: (*Server).retentionRun},
+		{pattern: "POST /v1/retention:dispose", roles: operators, serve: (*Server).dispose},
 
 		{pattern: "GET /v1/views", roles: readers, serve: (*Server).views},
 		{pattern: "GET /v1/views/{name}/rows", roles: readers, params: pages, serve: (*Server).viewRows},

@@ -164,6 +164,7 @@ func TestRoles(t *testing.T) {
 		"GET /v1/receipts/{id}":       "oal",
 		"GET /v1/retention":           "oal",
 		"POST /v1/retention:run":      "o",
+		"POST /v1/retention:dispose":  "o",
 		"GET /v1/views":               "oal",
 		"GET /v1/views/{name}/rows":   "oal",
 		"GET /v1/views/{name}/digest": "oal",

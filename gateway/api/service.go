@@ -47,6 +47,8 @@ type Service interface {
 
 	RetentionStatus(ctx context.Context, c Caller) (RetentionStatus, error)
 	RetentionRun(ctx context.Context, c Caller, dryRun bool) (RetentionRun, error)
+	// Dispose removes the ciphertext of destroyed keys, or says what there is of it.
+	Dispose(ctx context.Context, c Caller, dryRun bool, p Progress) (Disposal, error)
 
 	Views(ctx context.Context, c Caller) (ViewList, error)
 	Query(ctx context.Context, c Caller, view, cursor string, limit int) (ViewRows, error)
@@ -197,6 +199,19 @@ type RetentionBucket struct {
 type RetentionRun struct {
 	DryRun    bool     `json:"dry_run"`
 	Destroyed []string `json:"destroyed"` // class/tier/bucket
+}
+
+// A Disposal tells what was, or would be, disposed of.
+type Disposal struct {
+	DryRun       bool   `json:"dry_run"`
+	Destructions int    `json:"destructions"` // erasures and retirements
+	Buckets      int    `json:"buckets"`      // expired ones
+	Oldest       string `json:"oldest,omitempty"`
+	Events       int64  `json:"events"`
+	Records      int64  `json:"records"`
+	Deleted      int    `json:"streams_deleted"`
+	Truncated    int    `json:"streams_cut"`
+	Retired      int    `json:"retired"` // refs of which nothing was left
 }
 
 // A ViewList lists the read models.

@@ -41,6 +41,10 @@ func (s *liveSet) count(ref domain.SubjectRef) int {
 	return len(s.refs[ref])
 }
 
+// Live returns how many connections of a ref are open or not yet recorded to
+// their end.
+func (r *Recorder) Live(ref domain.SubjectRef) int { return r.live.count(ref) }
+
 func (s *liveSet) sever(ref domain.SubjectRef) {
 	s.mu.Lock()
 	recordings := slices.Clone(s.refs[ref])
