@@ -130,7 +130,7 @@ func (l *Lethe) openRing(ctx context.Context) error {
 	var err error
 	l.ring, err = keys.NewRing(ctx, keys.RingConfig{
 		Custodian: l.custodian, Ledger: l.cfg.Ledger, Namespace: "subjects", Clock: l.opt.Clock,
-		Policy: l.currentPolicy, ClockTrusted: l.clock.trusted, Dead: keys.NewDead(),
+		Policy: l.currentPolicy, ClockTrusted: l.clock.trusted, Dead: keys.NewDead(), LogGen: l.lastGen,
 	})
 	if err != nil {
 		return err

@@ -1,7 +1,10 @@
 package lethe
 
 import (
+	"context"
+
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
 )
 
 // currentPolicy is the policy in force: the log's, and before its first revision
@@ -20,4 +23,9 @@ func (l *Lethe) sever(ref domain.SubjectRef) {
 	if e := l.edge.Load(); e != nil {
 		e.recorder.Sever(ref)
 	}
+}
+
+// lastGen is the highest gen of a person's class that the log shows.
+func (l *Lethe) lastGen(ctx context.Context, ref domain.SubjectRef, class domain.Class) (domain.Gen, error) {
+	return ledger.LastGen(ctx, l.store, domain.StreamsOf(l.cfg.Ledger), l.currentPolicy(), ref, class)
 }

@@ -129,6 +129,8 @@ type Plan struct {
 	Dropped []Place `json:"dropped,omitempty"`
 	// Links are the anonymous refs that die with a whole person.
 	Links []seal.Link `json:"links,omitempty"`
+	// LinkKeys counts the S of each of them.
+	LinkKeys []int `json:"link_keys,omitempty"`
 }
 
 // A ClassGen is one gen of one class.

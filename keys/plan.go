@@ -86,6 +86,7 @@ func (r *Ring) planSubject(ctx context.Context, d Destruction, b *seal.Bundle, i
 			return Plan{}, err
 		}
 		p.Keys += n
+		p.LinkKeys = append(p.LinkKeys, n)
 	}
 	return p, nil
 }

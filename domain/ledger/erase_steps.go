@@ -105,6 +105,11 @@ func (l *Ledger) announce(ctx context.Context, w *erasure) error {
 	if err := l.begun(ctx, w.Destruction, w.After.Destruction, *w.Plan); err != nil {
 		return err
 	}
+	for _, d := range l.linked(w) {
+		if err := l.begun(ctx, d, w.After.Destruction, keys.Plan{}); err != nil {
+			return err
+		}
+	}
 	if w.Destruction.Kind == keys.DestroySubject {
 		l.Sever(w.Destruction.Ref)
 	}
@@ -313,7 +318,28 @@ func (l *Ledger) noteDone(ctx context.Context, w *erasure) error {
 	if w.nothing() || len(w.Signed) > 0 {
 		return nil
 	}
-	return l.done(ctx, w.Destruction, w.After.Destruction, *w.Plan, w.Journal)
+	if err := l.done(ctx, w.Destruction, w.After.Destruction, *w.Plan, w.Journal); err != nil {
+		return err
+	}
+	for i, d := range l.linked(w) {
+		if err := l.done(ctx, d, w.After.Destruction, keys.Plan{Keys: w.Plan.LinkKeys[i]}, w.Journal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linked are the destructions of the anonymous refs that die with a person. Each
+// is noted by itself under a command that only who holds the pepper can derive:
+// nothing clear carries two refs of one person (FORMAT §1).
+func (l *Ledger) linked(w *erasure) (list []keys.Destruction) {
+	for _, link := range w.Plan.Links {
+		sum := l.Ring.MAC(append(append([]byte("lethe/linked/v1"), w.Destruction.Command[:]...), link.Ref[:]...))
+		list = append(list, keys.Destruction{
+			Command: domain.Step(w.Request, string(sum[:])), Kind: keys.DestroySubject, Scope: domain.Erasable, Ref: link.Ref,
+		})
+	}
+	return list
 }
 
 func (l *Ledger) done(ctx context.Context, d keys.Destruction, after domain.Revision, p keys.Plan, journal *uint64) error {

@@ -1,13 +1,16 @@
 package ledger_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/storetest"
 	"github.com/lethe-ledger/lethe/keys/keytest"
 )
@@ -281,6 +284,83 @@ func TestNoReceiptIsIssuedWhileAnythingStillOpens(t *testing.T) {
 			if edit == nil || there {
 				t.Errorf("%s: the custodian still has the keys", name)
 			}
+		}
+	}
+}
+
+// Proves: INV-1
+func TestALinkedAnonymousRefDiesWithItsPersonUnderANoteOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	block, ref, err := w.ring.Anonymous(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := w.draft(ref, "messages", w.now)
+	d.Block, d.Tier = block, domain.AnonTier
+	if err := errors.Join(w.Record(t.Context(), []domain.Draft{d})...); err != nil {
+		t.Fatal(err)
+	}
+	before := w.stored(d.ID)
+	if err := w.ring.LinkAnonymous(t.Context(), ada, block, ref); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.erase(domain.RequestID{}, "ada", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.reads("the linked ref's event", before, domain.ErrErased)
+	var refs []domain.SubjectRef
+	commands := map[domain.CommandID]bool{}
+	for r, err := range w.store.ReadStream(t.Context(), w.Streams().Destruction(), 0, eventstore.Forward, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(r.Envelope(), []byte(ada.String())) && bytes.Contains(r.Envelope(), []byte(ref.String())) {
+			t.Error("one note carries both refs of a person")
+		}
+		spec, err := domain.Events.Spec(r.Type())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := domain.DecodeEnvelope(spec, r.Envelope())
+		if err != nil {
+			t.Fatal(err)
+		}
+		note, err := domain.ParseDestruction(r.Type(), e.Facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if note.Done {
+			refs = append(refs, note.Ref)
+			commands[note.Command] = true
+			if note.Ref == ref && note.Keys == 0 {
+				t.Error("the linked ref's note counts no keys")
+			}
+		}
+	}
+	if !slices.Equal(refs, []domain.SubjectRef{ada, ref}) || len(commands) != 2 {
+		t.Errorf("%d notes under %d commands", len(refs), len(commands))
+	}
+}
+
+// Proves: INV-3
+func TestAGenThatTheLogShowsIsNotUsedAgain(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	for range 3 {
+		w.record(ada, "messages", w.now)
+		if _, err := w.erase(domain.RequestID{}, "ada", func(e *ledger.Erasure) { e.Classes = []domain.Class{"messages"} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policy := domain.DefaultPolicy()
+	if err := w.store.Delete(t.Context(), w.Streams().Of(domain.Where{Ref: ada, Class: "messages", Tier: domain.OwnTier, Gen: 3})); err != nil {
+		t.Fatal(err)
+	}
+	for class, want := range map[domain.Class]domain.Gen{"messages": 3, "lifecycle": 0} {
+		last, err := ledger.LastGen(t.Context(), w.log, w.Streams(), &policy, ada, class)
+		if err != nil || last != want {
+			t.Errorf("the last gen of %s is %d, want %d, %v", class, last, want, err)
 		}
 	}
 }
