@@ -90,7 +90,7 @@ func (e Envelope) append(b []byte) []byte {
 	b = append(b, '"')
 	if e.Scope != 0 {
 		b = appendText(b, "scope", e.Scope.String())
-		b = appendText(b, "ref", e.Ref.String())
+		b = append(e.Ref.Append(append(b, `,"ref":"`...)), '"')
 	}
 	b = appendText(b, "class", string(e.Class))
 	b = appendText(b, "tier", string(e.Tier))

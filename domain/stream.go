@@ -18,16 +18,15 @@ func (s Streams) Prefix() string { return s.prefix }
 // Of returns the stream of one person's class, tier and gen. Class and tier have
 // no hyphen, so the name parses back.
 func (s Streams) Of(w Where) Stream {
-	b := make([]byte, 0, len(s.prefix)+len(w.Class)+len(w.Tier)+52)
-	b = append(b, s.prefix...)
+	var room [128]byte // enough for the names of most policies
+	b := append(room[:0], s.prefix...)
 	b = append(b, w.Class...)
 	b = append(b, '-')
 	b = append(b, w.Tier...)
 	b = append(b, '-')
 	b = strconv.AppendUint(b, uint64(w.Gen), 10)
 	b = append(b, '-')
-	b = append(b, w.Ref.String()...)
-	return Stream(b)
+	return Stream(w.Ref.Append(b))
 }
 
 // Anonymous returns the stream of a class for the connections of one block that

@@ -103,11 +103,14 @@ type Where struct {
 }
 
 // Bytes returns where: what B, K and the additional data are bound to.
-func (w Where) Bytes() []byte {
-	b := w.subjectPrefix(make([]byte, 0, 96))
-	b = AppendLPString(b, string(w.Tier))
-	b = AppendLPString(b, string(w.Bucket))
-	return binary.BigEndian.AppendUint32(b, uint32(w.Gen))
+func (w Where) Bytes() []byte { return w.Append(make([]byte, 0, 96)) }
+
+// Append appends Bytes.
+func (w Where) Append(dst []byte) []byte {
+	dst = w.subjectPrefix(dst)
+	dst = AppendLPString(dst, string(w.Tier))
+	dst = AppendLPString(dst, string(w.Bucket))
+	return binary.BigEndian.AppendUint32(dst, uint32(w.Gen))
 }
 
 // Subject returns where_S, which leaves out tier and bucket.

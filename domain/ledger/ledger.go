@@ -57,6 +57,7 @@ type Ledger struct {
 	heads   *lru.Cache[domain.Stream, domain.Revision]
 	slots   [1024]sync.Mutex // one append at a time for each stream
 	doubts  doubts
+	moment  atomic.Pointer[moment]
 	counts  Counts
 
 	destroying sync.Mutex // one destruction at a time in this process

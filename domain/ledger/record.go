@@ -54,14 +54,15 @@ func (l *Ledger) sealDraft(ctx context.Context, d domain.Draft) (domain.Sealed, 
 	if !ok {
 		return domain.Sealed{}, fmt.Errorf("%s: class %s is not in policy revision %d", d.Type, d.Class, revision)
 	}
-	bucket := domain.BucketAt(d.At, rule.Bucket)
+	now := l.momentOf(d.At)
+	bucket := now.bucket(d.At, rule.Bucket)
 	key, err := l.sealing(ctx, d, bucket)
 	late := errors.Is(err, domain.ErrPastDue)
 	if err != nil && !late {
 		return domain.Sealed{}, fmt.Errorf("key of %s/%s/%s: %w", d.Class, d.Tier, bucket, err)
 	}
 	e := domain.Envelope{
-		Hour: domain.HourOf(d.At), Policy: revision, Salt: newSalt(), Scope: d.Scope, Ref: d.Ref,
+		Hour: now.hour, Policy: revision, Salt: newSalt(), Scope: d.Scope, Ref: d.Ref,
 		Class: d.Class, Tier: d.Tier, Bucket: bucket, Gen: 1, N: d.N, Facts: d.Facts, Late: late,
 	}
 	if late {
@@ -127,7 +128,8 @@ type group struct {
 
 func groupByStream(events []domain.Sealed, errs []error) []group {
 	index := make(map[domain.Stream]int, len(events))
-	var groups []group
+	groups := make([]group, 0, len(events))
+	places := make([]int, len(events)) // of which each event first gets one
 	for i, e := range events {
 		if errs[i] != nil {
 			continue
@@ -136,7 +138,7 @@ func groupByStream(events []domain.Sealed, errs []error) []group {
 		if !ok {
 			at = len(groups)
 			index[e.Stream()] = at
-			groups = append(groups, group{stream: e.Stream()})
+			groups = append(groups, group{stream: e.Stream(), items: places[i : i : i+1]})
 		}
 		groups[at].items = append(groups[at].items, i)
 	}
@@ -219,10 +221,12 @@ func (l *Ledger) settle(groups []group, appends []eventstore.Append, results []e
 	var again []group
 	for i, r := range results {
 		g := groups[i]
+		if r.Err == nil {
+			l.heads.Add(g.stream, r.Appended.Revision)
+			continue
+		}
 		var wrong *eventstore.WrongRevision
 		switch {
-		case r.Err == nil:
-			l.heads.Add(g.stream, r.Appended.Revision)
 		case errors.As(r.Err, &wrong) && wrong.Actual != appends[i].Expected:
 			l.heads.Add(g.stream, wrong.Actual)
 			again = append(again, g)
@@ -274,7 +278,11 @@ func fail(g group, errs []error, err error) {
 	}
 }
 
+// pick returns the events at the places items, which mostly is one.
 func pick(events []domain.Sealed, items []int) []domain.Sealed {
+	if len(items) == 1 {
+		return events[items[0] : items[0]+1 : items[0]+1]
+	}
 	picked := make([]domain.Sealed, len(items))
 	for i, item := range items {
 		picked[i] = events[item]

@@ -33,8 +33,25 @@ type Integrity struct {
 // event.
 type macs struct{ pool sync.Pool }
 
+// A bench is what one seal or check works with: an HMAC state, and room for what
+// is authenticated and not stored. Nothing personal is ever in that room.
+type bench struct {
+	mac  hash.Hash
+	room []byte
+}
+
+// roomSize is enough for the names of most policies.
+const roomSize = 768
+
 func newMACs(key [32]byte) *macs {
-	return &macs{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}}
+	return &macs{pool: sync.Pool{New: func() any {
+		return &bench{mac: hmac.New(sha256.New, key[:]), room: make([]byte, 0, roomSize)}
+	}}}
+}
+
+func (m *macs) take() *bench {
+	b, _ := m.pool.Get().(*bench)
+	return b
 }
 
 // NewIntegrity takes the keys by their numbers; new events use the current one.
@@ -69,7 +86,9 @@ func (i Integrity) Verify(s domain.Sealed) error {
 		return fmt.Errorf("event %s: no integrity key %d: %w", s.ID(), data[headerSize-1], domain.ErrTampered)
 	}
 	body, tag := data[:len(data)-tagSize], data[len(data)-tagSize:]
-	want := tagOf(key, s.ID(), s.Stream(), s.Type(), s.Envelope(), body)
+	b := key.take()
+	want := b.tag(s.ID(), s.Stream(), s.Type(), s.Envelope(), body)
+	key.pool.Put(b)
 	if !hmac.Equal(tag, want[:]) {
 		return fmt.Errorf("event %s: tag: %w", s.ID(), domain.ErrTampered)
 	}
@@ -77,23 +96,22 @@ func (i Integrity) Verify(s domain.Sealed) error {
 }
 
 // finish appends the tag and wraps the event.
-func (i Integrity) finish(id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) domain.Sealed {
-	tag := tagOf(i.keys[i.current], id, stream, typ, envelope, body)
+func (i Integrity) finish(b *bench, id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) domain.Sealed {
+	tag := b.tag(id, stream, typ, envelope, body)
 	return domain.NewSealed(id, stream, typ, envelope, append(body, tag[:]...))
 }
 
-func tagOf(key *macs, id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) (tag [tagSize]byte) {
-	b := domain.AppendLPString(make([]byte, 0, 640), "lethe/event/v1")
-	b = append(b, id[:]...)
-	b = domain.AppendLPString(b, string(stream))
-	b = domain.AppendLPString(b, string(typ))
-	b = domain.AppendLP(b, envelope)
-	mac, _ := key.pool.Get().(hash.Hash)
-	defer key.pool.Put(mac)
-	mac.Reset()
-	mac.Write(b)
-	mac.Write(body)
-	copy(tag[:], mac.Sum(b[:0]))
+// tag computes the integrity tag of an event (FORMAT §4).
+func (b *bench) tag(id domain.EventID, stream domain.Stream, typ domain.EventType, envelope, body []byte) (tag [tagSize]byte) {
+	m := domain.AppendLPString(b.room[:0], "lethe/event/v1")
+	m = append(m, id[:]...)
+	m = domain.AppendLPString(m, string(stream))
+	m = domain.AppendLPString(m, string(typ))
+	m = domain.AppendLP(m, envelope)
+	b.mac.Reset()
+	b.mac.Write(m)
+	b.mac.Write(body)
+	copy(tag[:], b.mac.Sum(m[:0]))
 	return tag
 }
 
@@ -121,7 +139,9 @@ func (i Integrity) plain(magic string, id domain.EventID, stream domain.Stream, 
 	}
 	body := make([]byte, 0, headerSize+len(doc)+tagSize)
 	body = append(append(body, magic...), i.current)
-	return i.finish(id, stream, spec.Type, envelope, append(body, doc...)), nil
+	b := i.keys[i.current].take()
+	defer i.keys[i.current].pool.Put(b)
+	return i.finish(b, id, stream, spec.Type, envelope, append(body, doc...)), nil
 }
 
 // DocumentOf returns the document of an event. The caller has verified it.

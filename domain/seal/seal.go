@@ -32,17 +32,19 @@ func (i Integrity) Seal(l domain.LedgerID, id domain.EventID, stream domain.Stre
 	if e.Late {
 		payload = nil
 	}
+	b := i.keys[i.current].take()
+	defer i.keys[i.current].pool.Put(b)
 	body := make([]byte, 0, headerSize+commitmentSize+nonceSize+paddedSize(len(payload))+2*tagSize)
 	body = append(append(body, sealedMagic...), i.current)
 	if len(payload) > 0 {
 		if key == nil {
 			return domain.Sealed{}, fmt.Errorf("sealing event %s: %w", id, errNoKey)
 		}
-		if body, err = key.part(body, e.Where(l), aad(id, stream, spec.Type, envelope, e.Where(l)), payload); err != nil {
+		if body, err = key.part(body, e.Where(l), appendAAD(b.room[:0], id, stream, spec.Type, envelope, e.Where(l)), payload); err != nil {
 			return domain.Sealed{}, fmt.Errorf("sealing event %s: %w", id, err)
 		}
 	}
-	return i.finish(id, stream, spec.Type, envelope, body), nil
+	return i.finish(b, id, stream, spec.Type, envelope, body), nil
 }
 
 // part appends commitment ‖ nonce ‖ ciphertext. The nonce is random and made
@@ -80,7 +82,7 @@ func (o *Opening) Open(s domain.Sealed) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", s.ID(), err)
 	}
-	padded, err := gcm.Open(nil, nil, part[commitmentSize:], aad(s.ID(), s.Stream(), s.Type(), s.Envelope(), o.where))
+	padded, err := gcm.Open(nil, nil, part[commitmentSize:], appendAAD(make([]byte, 0, 320), s.ID(), s.Stream(), s.Type(), s.Envelope(), o.where))
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", s.ID(), domain.ErrTampered)
 	}
@@ -113,15 +115,16 @@ func newGCM(key Secret) (cipher.AEAD, error) {
 	return gcm, nil
 }
 
-// aad binds the ciphertext to everything that says where it belongs.
-func aad(id domain.EventID, stream domain.Stream, typ domain.EventType, envelope []byte, w domain.Where) []byte {
+// appendAAD appends what binds the ciphertext to everything that says where it
+// belongs.
+func appendAAD(b []byte, id domain.EventID, stream domain.Stream, typ domain.EventType, envelope []byte, w domain.Where) []byte {
 	sum := sha256.Sum256(envelope)
-	b := domain.AppendLPString(make([]byte, 0, 320), "lethe/seal/v1")
+	b = domain.AppendLPString(b, "lethe/seal/v1")
 	b = append(b, id[:]...)
 	b = domain.AppendLPString(b, string(stream))
 	b = domain.AppendLPString(b, string(typ))
 	b = append(b, sum[:]...)
-	return append(b, w.Bytes()...)
+	return w.Append(b)
 }
 
 func paddedSize(n int) int {

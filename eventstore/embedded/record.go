@@ -66,10 +66,26 @@ func parseRecord(b []byte) (record, error) {
 	return r, nil
 }
 
+// knownTypes spare readers a copy of the type of each event.
+var knownTypes = func() map[string]domain.EventType {
+	m := map[string]domain.EventType{}
+	for _, t := range domain.Events.Types() {
+		m[string(t)] = t
+	}
+	return m
+}()
+
+func (r record) eventType() domain.EventType {
+	if t, ok := knownTypes[string(r.typ)]; ok {
+		return t
+	}
+	return domain.EventType(r.typ)
+}
+
 // recorded turns a record into what readers get; it keeps the record's bytes.
 func (r record) recorded(stream domain.Stream, position uint64) domain.Recorded {
 	return domain.Recorded{
-		Sealed:    domain.NewSealed(r.id, stream, domain.EventType(r.typ), r.envelope, r.data),
+		Sealed:    domain.NewSealed(r.id, stream, r.eventType(), r.envelope, r.data),
 		Revision:  r.revision,
 		Position:  at(position),
 		StoreTime: time.UnixMicro(r.storeTime).UTC(),
