@@ -70,10 +70,12 @@ func (p *Projection) Bulk() *Projection {
 	return p
 }
 
-// Bounds of what is folded before it is stored in bulk.
+// Bounds of what is folded before it is stored in bulk, and of the changed rows
+// for which a serving view keeps memory.
 const (
 	bulkEvents = 32 << 10
 	bulkRows   = 20 << 10
+	usualRows  = 2 << 10
 )
 
 // Name returns the name it was made with.
@@ -108,14 +110,24 @@ func (p *Projection) Flush(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("storing rows up to %s: %w", p.at.Position, err), p.Reload(context.WithoutCancel(ctx)))
 	}
 	p.stored, p.folded = p.at, 0
-	p.changes.Reset()
+	p.emptyChanges()
 	return nil
+}
+
+// emptyChanges keeps memory for the next batch, but a serving view not for more
+// than it usually needs: there is a changed row for each person who did something.
+func (p *Projection) emptyChanges() {
+	if !p.bulk && p.changes.Len() > usualRows {
+		p.changes = Changes{}
+		return
+	}
+	p.changes.Reset()
 }
 
 // Reload reads checkpoint and views back from the rows.
 func (p *Projection) Reload(ctx context.Context) error {
 	p.folded = 0
-	p.changes.Reset()
+	p.emptyChanges()
 	err := p.gen.Snapshot(ctx, func(at Checkpoint, rows Rows) error {
 		p.at, p.stored = at, at
 		for _, v := range p.views {

@@ -45,11 +45,18 @@ func (c *rawConsumer) Consume(ctx context.Context, _ Checkpoint, events []Event)
 	for i := range events {
 		c.events = append(c.events, events[i].Recorded)
 	}
-	defer func() { clear(c.events) }()
+	defer c.forget()
 	if err := c.sink.Append(ctx, c.events); err != nil {
 		return fmt.Errorf("appending %d events: %w", len(events), err)
 	}
 	return nil
+}
+
+// forget lets go of the events; memory for many is not kept.
+func (c *rawConsumer) forget() {
+	if clear(c.events); cap(c.events) > smallBatch {
+		c.events = nil
+	}
 }
 
 func (c *rawConsumer) Flush(context.Context) error { return nil }

@@ -13,23 +13,25 @@ import (
 type retention struct {
 	dated
 	rows, expired, provisional, recorded, disposed *Table
-	// recent holds rows that were written and not removed since: writing them
-	// again would change nothing. It is emptied when it is full and when anything
-	// is removed.
-	recent map[recentRow]struct{}
+	// recent holds rows that were written and not removed since, by bucket: writing
+	// them again would change nothing. It is emptied when it is full and when
+	// anything is removed.
+	recent map[domain.RetentionKey]map[recentRow]struct{}
+	count  int // of rows in recent
 }
 
+// A recentRow is as small as can be, because there are as many as people.
 type recentRow struct {
-	key        domain.RetentionKey
-	owner, ref string
-	gen        domain.Gen
+	person domain.SubjectRef
+	block  domain.BlockID
+	gen    domain.Gen
 }
 
 const maxRecent = 1 << 15
 
 func newRetention() *retention {
 	v := &retention{
-		recent:  map[recentRow]struct{}{},
+		recent:  map[domain.RetentionKey]map[recentRow]struct{}{},
 		rows:    NewTable("retention_rows", placeColumns()...),
 		expired: newExpired("retention"),
 		provisional: NewTable(
@@ -54,7 +56,7 @@ func (v *retention) Tables() []*Table {
 }
 
 func (v *retention) Restore(rows Rows) error {
-	clear(v.recent)
+	v.forgetRecent()
 	return v.restore(rows)
 }
 
@@ -98,16 +100,28 @@ func (v *retention) Apply(e *Event, c *Changes) {
 }
 
 func (v *retention) hold(e *Event, c *Changes) {
-	r := recentRow{key: v.key(e), owner: e.owner, ref: e.ref, gen: e.Envelope.Gen}
-	if _, ok := v.recent[r]; ok {
+	k := v.key(e)
+	bucket := v.recent[k]
+	r := recentRow{person: e.Envelope.Ref, block: e.Name.Block, gen: e.Envelope.Gen}
+	if _, ok := bucket[r]; ok {
 		return
 	}
-	if len(v.recent) >= maxRecent {
-		clear(v.recent)
+	if v.count >= maxRecent {
+		v.forgetRecent()
+		bucket = nil
 	}
-	r.key = domain.RetentionKey{Class: clone(r.key.Class), Tier: clone(r.key.Tier), Bucket: clone(r.key.Bucket)}
-	v.recent[r] = struct{}{}
+	if bucket == nil {
+		bucket = map[recentRow]struct{}{}
+		v.recent[domain.RetentionKey{Class: clone(k.Class), Tier: clone(k.Tier), Bucket: clone(k.Bucket)}] = bucket
+	}
+	bucket[r] = struct{}{}
+	v.count++
 	v.row(v.rows, e, c)
+}
+
+func (v *retention) forgetRecent() {
+	clear(v.recent)
+	v.count = 0
 }
 
 // clone lets go of the envelope that a text was cut from.
@@ -115,7 +129,7 @@ func clone[S ~string](s S) S { return S(strings.Clone(string(s))) }
 
 // remove is placed.remove, behind which nothing is known to be there.
 func (v *retention) remove(e *Event, c *Changes) {
-	clear(v.recent)
+	v.forgetRecent()
 	v.dated.remove(e, c)
 }
 

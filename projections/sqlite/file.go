@@ -23,8 +23,8 @@ const (
 // Bounds of one file's memory, in KiB of pages, and of its readers.
 const (
 	servingCache  = 4 << 10
-	buildingCache = 6 << 10
-	readerCache   = 2 << 10
+	buildingCache = 2 << 10
+	readerCache   = 512
 	maxReaders    = 2
 )
 
