@@ -142,7 +142,11 @@ func (l *Lethe) openRing(ctx context.Context) error {
 	if l.cfg.adopt && l.policy.Policy() != nil {
 		return nil
 	}
-	err = l.policy.Apply(ctx, &l.cfg.Policy, l.opt.ConfirmPolicy)
+	want, err := l.wantedPolicy(ctx)
+	if err != nil {
+		return err
+	}
+	err = l.policy.Apply(ctx, want, l.opt.ConfirmPolicy)
 	if errors.Is(err, ledger.ErrPolicyShortens) {
 		return api.Refused(err.Error())
 	}

@@ -2,6 +2,7 @@ package lethe
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
@@ -16,6 +17,19 @@ func (l *Lethe) currentPolicy() *domain.Policy {
 		}
 	}
 	return &l.cfg.Policy
+}
+
+// wantedPolicy is the configuration's policy with the ledger's public keys.
+func (l *Lethe) wantedPolicy(ctx context.Context) (*domain.Policy, error) {
+	public, err := l.ring.PublicKeys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	want := l.cfg.Policy
+	for _, k := range public {
+		want.SigningKeys = append(want.SigningKeys, domain.SigningKey{ID: k.ID, Use: string(k.Use), Key: k.Key})
+	}
+	return &want, nil
 }
 
 // sever closes the live connections of an erased person.

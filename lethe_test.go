@@ -2,6 +2,7 @@ package lethe
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/lxzan/gws"
 	"github.com/rs/zerolog"
 
+	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway/api"
 )
 
@@ -293,5 +295,35 @@ func TestTheViewsFollowEveryKindOfErasure(t *testing.T) {
 		if v.Digest != v.LiveDigest {
 			t.Errorf("view %s differs from its rebuild", v.Name)
 		}
+	}
+}
+
+// TestThePolicyListsTheSigningKeys: a receipt verifies with what stands in the
+// log, without the custodian; opening the ledger again adds no revision.
+func TestThePolicyListsTheSigningKeys(t *testing.T) {
+	dir, up := t.TempDir(), upstream(t)
+	r := serve(t, testConfig(t, dir, up))
+	done, err := r.Erase(t.Context(), legal, api.EraseRequest{ID: "nobody"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses := map[string]bool{}
+	var public []ed25519.PublicKey
+	for _, k := range r.policy.Policy().SigningKeys {
+		uses[k.Use] = true
+		public = append(public, k.Key)
+	}
+	file, err := r.Receipt(t.Context(), legal, done.Receipt.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.VerifyReceipt(r.cfg.Ledger, []byte(file.Receipt), public); err != nil || len(uses) != 3 {
+		t.Errorf("the receipt does not verify with the keys of %v: %v", uses, err)
+	}
+	before, _ := r.policy.Current()
+	r.stop()
+	again := serve(t, testConfig(t, dir, up))
+	if after, _ := again.policy.Current(); after != before {
+		t.Errorf("revision %d became %d", before, after)
 	}
 }

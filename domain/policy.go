@@ -23,6 +23,17 @@ type Policy struct {
 	// Reviewed is false for the built-in policy, which no controller has looked
 	// at; doctor and every audit say so.
 	Reviewed bool `json:"reviewed" yaml:"reviewed,omitempty"`
+	// SigningKeys are the ledger's public keys, for whoever verifies a receipt, the
+	// journal or a tree head without it (FORMAT §7). The ledger writes them; a
+	// configuration has none.
+	SigningKeys []SigningKey `json:"signing_keys,omitempty" yaml:"-"`
+}
+
+// A SigningKey is an Ed25519 public key.
+type SigningKey struct {
+	ID  string `json:"id"`
+	Use string `json:"use"` // receipt, journal, checkpoint
+	Key []byte `json:"key"`
 }
 
 // A Controller answers for the processing (GDPR Art. 4(7)). Role addresses only:
