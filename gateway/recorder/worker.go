@@ -22,6 +22,10 @@ type job struct {
 type worker struct {
 	recorder *Recorder
 	jobs     chan job
+
+	// The drafts under way, and whose they are; kept for the next batch.
+	drafts []domain.Draft
+	owners []*recording
 }
 
 // maxBatch bounds the jobs that are appended together.
@@ -61,18 +65,19 @@ func (w *worker) fill(batch []job) []job {
 // record appends a batch; it returns only when each event is durable, or was
 // discarded with its person, or the recorder was told to give up.
 func (w *worker) record(ctx context.Context, batch []job) {
-	var drafts []domain.Draft
-	var owners []*recording
+	drafts, owners := w.drafts[:0], w.owners[:0]
 	for _, j := range batch {
-		made := j.make()
-		for range made {
+		drafts = j.appendTo(drafts)
+		for len(owners) < len(drafts) {
 			owners = append(owners, j.recording)
 		}
-		drafts = append(drafts, made...)
 		if j.chunk != nil {
 			w.recorder.release(j.chunk)
 		}
 	}
+	w.drafts, w.owners = drafts, owners
+	defer clear(w.drafts) // what is in clear does not wait for the next batch
+	defer clear(w.owners)
 	for wait := firstRetry; len(drafts) > 0; wait = min(2*wait, lastRetry) {
 		drafts, owners = w.try(ctx, drafts, owners)
 		if len(drafts) == 0 {
@@ -115,15 +120,14 @@ func messages(d domain.Draft) uint32 {
 	return d.N
 }
 
-// make drafts the events of a job: of a chunk, one for each class that declares
-// a column.
-func (j job) make() []domain.Draft {
+// appendTo drafts the events of a job: of a chunk, one for each class that
+// declares a column.
+func (j job) appendTo(drafts []domain.Draft) []domain.Draft {
 	if j.chunk == nil {
-		return j.drafts
+		return append(drafts, j.drafts...)
 	}
 	r := j.recording
 	at := time.UnixMicro(j.chunk.columns.Base()).UTC()
-	drafts := make([]domain.Draft, 0, len(r.capture.classes))
 	for i, c := range r.capture.classes {
 		if c.columns == 0 || !r.captures(c) {
 			continue
