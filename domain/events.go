@@ -42,6 +42,7 @@ const (
 	StreamDisposed     EventType = "stream.disposed.v1"
 	RetentionRan       EventType = "retention.ran.v1"
 	JournalRecorded    EventType = "journal.recorded.v1"
+	JournalMirrored    EventType = "journal.mirrored.v1"
 	PolicyRevised      EventType = "policy.revised.v1"
 	CheckpointSigned   EventType = "checkpoint.signed.v1"
 )
@@ -126,6 +127,7 @@ func ledgerEvents() []EventSpec {
 		{Type: ConnectionRefused, Class: ClassNode, Body: BodyNone, Facts: []FactSpec{pool, need("reason", FactName), need("count", FactInt)}},
 		{Type: GapRecorded, Class: ClassNode, Body: BodyNone, Facts: []FactSpec{pool, need("from", FactInt), need("to", FactInt), allow("connections", FactInt), allow("bytes", FactInt)}},
 		{Type: LateRecorded, Class: ClassNode, Body: BodyNone, Facts: []FactSpec{allow("dropped", FactList), allow("unsure", FactList)}},
+		{Type: JournalMirrored, Class: ClassNode, Body: BodyNone, Facts: []FactSpec{need("writer", FactUUID), need("lines", FactInt)}},
 		{Type: JournalRecorded, Class: ClassJournal, Body: BodyDocument},
 		{Type: PolicyRevised, Class: ClassPolicy, Body: BodyDocument, Facts: []FactSpec{need("revision", FactInt), need("digest", FactName)}},
 		{Type: CheckpointSigned, Class: ClassCheckpoint, Body: BodyDocument},

@@ -40,6 +40,12 @@ func (s stopped) addLinks(c domain.CommandID, links []seal.Link) {
 	}
 }
 
+func (s stopped) addRef(c domain.CommandID, ref domain.SubjectRef) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refs[ref] = c
+}
+
 func (s stopped) addBlock(c domain.CommandID, id domain.BlockID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,10 +14,15 @@ import (
 	"github.com/lethe-ledger/lethe/keys"
 )
 
+// A WholeReader reads the whole log, as eventstore.Reader does.
+type WholeReader interface {
+	ReadAll(ctx context.Context, from domain.Position, dir eventstore.Direction, limit int) iter.Seq2[domain.Recorded, error]
+}
+
 // A DisposalLog is what removing ciphertext needs of the log beyond Log.
 type DisposalLog interface {
 	eventstore.Disposer
-	ReadAll(ctx context.Context, from domain.Position, dir eventstore.Direction, limit int) iter.Seq2[domain.Recorded, error]
+	WholeReader
 	// Scavenge returns when no node of the log has the bytes any more of what was
 	// removed before the call.
 	Scavenge(ctx context.Context) error

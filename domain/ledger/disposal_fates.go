@@ -87,25 +87,13 @@ func (d *Disposal) notes(ctx context.Context, s domain.Stream, through domain.Re
 			}
 			e := noted{Recorded: r}
 			if err == nil {
-				e.envelope, err = d.decode(r)
+				e.envelope, err = d.envelopeOf(r)
 			}
 			if !yield(e, err) || err != nil {
 				return
 			}
 		}
 	}
-}
-
-// decode verifies an event and reads its envelope.
-func (d *Disposal) decode(r domain.Recorded) (domain.Envelope, error) {
-	spec, err := domain.Events.Spec(r.Type())
-	if err != nil {
-		return domain.Envelope{}, fmt.Errorf("event %s: %w", r.ID(), err)
-	}
-	if err := d.Verify(r); err != nil {
-		return domain.Envelope{}, fmt.Errorf("event %s: %w", r.ID(), err)
-	}
-	return domain.DecodeEnvelope(spec, r.Envelope())
 }
 
 func (f *fates) takeNote(e noted, byCommand map[domain.CommandID]*fate) error {

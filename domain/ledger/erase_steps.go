@@ -113,7 +113,7 @@ func (l *Ledger) announce(ctx context.Context, w *erasure) error {
 	if w.Destruction.Kind == keys.DestroySubject {
 		l.Sever(w.Destruction.Ref)
 	}
-	return nil
+	return l.everywhere(ctx)
 }
 
 // begun and done note a destruction in the one order of holds and destructions.
@@ -178,7 +178,7 @@ func (l *Ledger) journal(ctx context.Context, w *erasure) error {
 	if err != nil {
 		return err
 	}
-	w.Journal = &seq
+	w.Journal, w.Mirrored = &seq, l.mirrored(ctx, seq)
 	return l.save(ctx, w)
 }
 

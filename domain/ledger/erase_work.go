@@ -39,7 +39,8 @@ type erasure struct {
 	Fenced    time.Time       `json:"fenced,omitzero"`
 	Plan      *keys.Plan      `json:"plan,omitempty"`
 	Probe     *probe          `json:"probe,omitempty"`
-	Journal   *uint64         `json:"journal,omitempty"` // the line that names the dead keys
+	Journal   *uint64         `json:"journal,omitempty"`  // the line that names the dead keys
+	Mirrored  bool            `json:"mirrored,omitempty"` // a second node has that line
 	Destroyed time.Time       `json:"destroyed,omitzero"`
 	Signed    json.RawMessage `json:"signed,omitempty"` // the receipt, once it is signed
 	Done      time.Time       `json:"done,omitzero"`

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -53,6 +52,11 @@ type Journal struct {
 	chain domain.JournalChain
 	named map[domain.EventID]uint64
 	file  *journalFile
+	own   map[domain.EventID]bool // lines that this process wrote
+	// mirrored is how many lines another node has in its file, as far as it said;
+	// told is closed and replaced when that grows.
+	mirrored uint64
+	told     chan struct{}
 }
 
 // Replayed tells what a start found to mend.
@@ -65,7 +69,10 @@ type Replayed struct {
 // restore left, and carries out again every destruction that the custodian may
 // have lost: nothing is opened or issued before it returns.
 func OpenJournal(ctx context.Context, c JournalConfig) (*Journal, Replayed, error) {
-	j := &Journal{JournalConfig: c, stream: domain.StreamsOf(c.ID).Journal(), named: map[domain.EventID]uint64{}}
+	j := &Journal{
+		JournalConfig: c, stream: domain.StreamsOf(c.ID).Journal(), named: map[domain.EventID]uint64{},
+		own: map[domain.EventID]bool{}, told: make(chan struct{}),
+	}
 	lines, err := j.readLog(ctx)
 	if err != nil {
 		return nil, Replayed{}, err
@@ -104,16 +111,32 @@ func (j *Journal) Name(ctx context.Context, command domain.CommandID, kind strin
 	for i := 0; len(dead) > 0; i++ {
 		n := min(len(dead), domain.MaxJournalTags)
 		id := domain.Event(command, firstLine+uint32(i)) //nolint:gosec // a few lines
-		at, done := j.named[id]
-		if !done {
-			var err error
-			if at, err = j.write(ctx, id, domain.JournalKind(kind), dead[:n]); err != nil {
-				return 0, err
-			}
+		at, err := j.line(ctx, id, domain.JournalKind(kind), dead[:n])
+		if err != nil {
+			return 0, err
 		}
 		seq, dead = at, dead[n:]
 	}
 	return seq, j.moveHead(ctx)
+}
+
+// line returns the seq of the line with an event id, writing it unless it stands.
+// Where another node writes at the same time, its line comes first.
+func (j *Journal) line(ctx context.Context, id domain.EventID, kind domain.JournalKind, dead []domain.Tag) (uint64, error) {
+	for range appendTries {
+		if at, done := j.named[id]; done {
+			return at, nil
+		}
+		at, err := j.write(ctx, id, kind, dead)
+		var wrong *eventstore.WrongRevision
+		if !errors.As(err, &wrong) {
+			return at, err
+		}
+		if err := j.catchUp(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("the journal keeps moving: %w", domain.ErrConflict)
 }
 
 // write makes the next line and puts it into the log.
@@ -131,6 +154,7 @@ func (j *Journal) write(ctx context.Context, id domain.EventID, kind domain.Jour
 	if err != nil {
 		return 0, err
 	}
+	j.own[id] = true
 	if err := j.append(ctx, id, raw); err != nil {
 		return 0, err
 	}
@@ -196,42 +220,4 @@ func (j *Journal) document(r domain.Recorded) ([]byte, error) {
 		return nil, fmt.Errorf("journal line %d: %w", r.Revision, err)
 	}
 	return seal.DocumentOf(r.Sealed)
-}
-
-// A journalHead is the custodian's note: how many lines, and the last one's hash.
-type journalHead struct {
-	Seq    uint64 `json:"seq"`
-	SHA256 string `json:"sha256"`
-}
-
-func (j *Journal) head(ctx context.Context) (journalHead, keys.Version, error) {
-	value, version, err := j.Heads.Document(ctx, headDocument)
-	if errors.Is(err, domain.ErrNotFound) {
-		return journalHead{SHA256: domain.JournalHash{}.String()}, 0, nil
-	}
-	if err != nil {
-		return journalHead{}, 0, fmt.Errorf("reading the journal's head: %w", err)
-	}
-	var h journalHead
-	if err := json.Unmarshal(value, &h); err != nil {
-		return journalHead{}, 0, fmt.Errorf("reading the journal's head: %w", err)
-	}
-	return h, version, nil
-}
-
-// moveHead brings the custodian's note to the last line.
-func (j *Journal) moveHead(ctx context.Context) error {
-	have, version, err := j.head(ctx)
-	want := journalHead{Seq: j.chain.Next, SHA256: j.chain.Prev.String()}
-	if err != nil || have == want {
-		return err
-	}
-	value, err := json.Marshal(want)
-	if err != nil {
-		return fmt.Errorf("encoding the journal's head: %w", err)
-	}
-	if _, err := j.Heads.PutDocument(ctx, headDocument, version, value); err != nil {
-		return fmt.Errorf("moving the journal's head to line %d: %w", want.Seq, err)
-	}
-	return nil
 }

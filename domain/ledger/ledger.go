@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,8 @@ type Custody interface {
 	Block(ctx context.Context, id domain.BlockID) (*seal.Block, error)
 }
 
-// A Config is what a ledger stands on. All fields are required, but for Sever.
+// A Config is what a ledger stands on. All fields are required, but for Sever and
+// Many.
 type Config struct {
 	ID      domain.LedgerID
 	Log     Log
@@ -48,6 +50,15 @@ type Config struct {
 	Clock func() time.Time
 	// Sever closes the live connections of a person; it does not wait for them.
 	Sever func(domain.SubjectRef)
+	// Many is set where other processes open what stands in the log, too.
+	Many *Many
+}
+
+// Many is what several processes on one log owe each other.
+type Many struct {
+	// Lease is what this process opens under; nil in one that never opens.
+	Lease *Lease
+	Pause func(ctx context.Context, d time.Duration) error
 }
 
 // A Ledger carries out the use cases. It is safe for concurrent use.
@@ -94,6 +105,18 @@ func (l *Ledger) Streams() domain.Streams { return l.streams }
 
 // Verify reports whether an event's bytes are those that were written here.
 func (l *Ledger) Verify(r domain.Recorded) error { return l.Ring.Integrity().Verify(r.Sealed) }
+
+// envelopeOf verifies an event and reads its envelope.
+func (l *Ledger) envelopeOf(r domain.Recorded) (domain.Envelope, error) {
+	spec, err := domain.Events.Spec(r.Type())
+	if err != nil {
+		return domain.Envelope{}, fmt.Errorf("event %s: %w", r.ID(), err)
+	}
+	if err := l.Verify(r); err != nil {
+		return domain.Envelope{}, fmt.Errorf("event %s: %w", r.ID(), err)
+	}
+	return domain.DecodeEnvelope(spec, r.Envelope())
+}
 
 // integrity is the handle that seals and tags.
 func (l *Ledger) integrity() seal.Integrity { return l.Ring.Integrity() }

@@ -54,8 +54,17 @@ func (n *Node) Time(ctx context.Context) error {
 	return n.Note(ctx, domain.TimeNoted, domain.Int("at", now.Unix()))
 }
 
+// Renew appends node.renewed, once, and tells begun the event's id before it sends.
+func (n *Node) Renew(ctx context.Context, begun func(domain.EventID)) error {
+	return n.note(ctx, domain.NodeRenewed, begun, domain.UUID("writer", n.writer))
+}
+
 // Note appends one note to the process's stream of the day.
 func (n *Node) Note(ctx context.Context, typ domain.EventType, facts ...domain.Fact) error {
+	return n.note(ctx, typ, func(domain.EventID) {}, facts...)
+}
+
+func (n *Node) note(ctx context.Context, typ domain.EventType, begun func(domain.EventID), facts ...domain.Fact) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	spec, err := domain.Events.Spec(typ)
@@ -73,6 +82,7 @@ func (n *Node) Note(ctx context.Context, typ domain.EventType, facts ...domain.F
 	e := domain.Envelope{
 		Hour: domain.HourOf(now), Policy: revision, Salt: newSalt(), Class: domain.ClassNode, Facts: domain.NewFacts(facts...),
 	}
+	begun(domain.Event(n.command, n.index))
 	return n.append(ctx, spec, e)
 }
 

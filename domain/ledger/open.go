@@ -35,9 +35,16 @@ func (l *Ledger) Open(ctx context.Context, r domain.Recorded) (Opened, error) {
 	if !seal.HasPart(r.Sealed) {
 		return opened, nil
 	}
+	if err := l.lease(ctx); err != nil {
+		return Opened{}, fmt.Errorf("event %s: %w", r.ID(), err)
+	}
 	payload, err := l.unseal(ctx, r, e.Where(l.ID), block)
 	if err != nil {
 		return Opened{}, err
+	}
+	if err := l.leased(); err != nil {
+		clear(payload)
+		return Opened{}, fmt.Errorf("event %s: %w", r.ID(), err)
 	}
 	return opened, opened.decode(spec, payload)
 }

@@ -38,6 +38,9 @@ func (l *Ledger) compose(w *erasure) domain.Receipt {
 		ID: w.Receipt, Request: w.Request, Ground: w.Ground, Withheld: w.Withheld,
 		Disposal: domain.DisposalPending, Mirrors: "journal in the log and in one file",
 	}
+	if w.Mirrored {
+		r.Mirrors = "journal in the log and in the files of two nodes"
+	}
 	if !w.nothing() {
 		r.Classes, r.Buckets, r.KeysDestroyed = w.Erase, len(w.Plan.Buckets), w.Plan.Keys
 		fenced, destroyed = w.Fenced, w.Destroyed

@@ -61,11 +61,15 @@ func (l *Ledger) carryOut(ctx context.Context, w *run) error {
 		l.Sever(w.Destruction.Ref) // whoever connected between the look and the fence
 	}
 	if w.Journal == nil {
+		if err := l.everywhere(ctx); err != nil {
+			return err
+		}
 		seq, err := l.Journal.Name(ctx, w.Destruction.Command, journalKind(w.Destruction.Kind), w.Plan.Tags)
 		if err != nil {
 			return fmt.Errorf("journalling the %s: %w", w.name, err)
 		}
 		w.Journal = &seq
+		l.mirrored(ctx, seq)
 		if err := l.saveRun(ctx, w); err != nil {
 			return err
 		}
