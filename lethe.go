@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -19,10 +18,8 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/eventstore"
-	"github.com/lethe-ledger/lethe/eventstore/embedded"
 	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/keys"
-	custodian "github.com/lethe-ledger/lethe/keys/embedded"
 )
 
 // Options are what a program gives to Open beside the configuration.
@@ -43,7 +40,7 @@ type Lethe struct {
 	clock  *clock
 	tokens *tokens
 
-	custodian *custodian.Custodian
+	custodian keys.Custodian
 	ring      *keys.Ring
 	store     eventstore.Store
 	policy    *ledger.PolicyLog
@@ -92,35 +89,6 @@ func (l *Lethe) locate(context.Context) error {
 	}
 	l.cfg = &own
 	return nil
-}
-
-func (l *Lethe) openEngines(context.Context) error {
-	keysDir, logDir := filepath.Join(l.cfg.Data, "keys"), filepath.Join(l.cfg.Data, "log")
-	if exists(logDir) && !exists(keysDir) {
-		return fmt.Errorf("%s: %w", keysDir, ErrKeysMissing)
-	}
-	if err := os.MkdirAll(l.cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("making the data directory: %w", err)
-	}
-	var err error
-	if l.custodian, err = custodian.Open(keysDir, custodian.Options{}); err != nil {
-		return fmt.Errorf("opening the keys: %w", err)
-	}
-	if err := l.custodian.Damage(); err != nil {
-		l.log.Error().Err(err).Msg("keys are damaged: what lies there reads as unavailable; restore keys.root and keys.tree together from a backup")
-	}
-	store, err := embedded.Open(logDir, embedded.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
-	if err != nil {
-		return fmt.Errorf("opening the log: %w", err)
-	}
-	l.store = store
-	l.tokens = newTokens(l.custodian, l.opt.Clock)
-	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 func (l *Lethe) openRing(ctx context.Context) error {

@@ -10,7 +10,6 @@ import (
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/projections"
-	"github.com/lethe-ledger/lethe/projections/sqlite"
 	"github.com/lethe-ledger/lethe/projections/tlog"
 )
 
@@ -25,7 +24,7 @@ type views struct {
 }
 
 func (l *Lethe) openViews(ctx context.Context) error {
-	engine, err := sqlite.New(filepath.Join(l.cfg.Data, "views"), sqlite.OS{})
+	engine, err := l.openViewEngine(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,62 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/lethe-ledger/lethe/eventstore"
+	storeengine "github.com/lethe-ledger/lethe/eventstore/embedded"
+	"github.com/lethe-ledger/lethe/keys"
+	keysengine "github.com/lethe-ledger/lethe/keys/embedded"
+	"github.com/lethe-ledger/lethe/projections"
+	"github.com/lethe-ledger/lethe/projections/sqlite"
+)
+
+// openEngines opens custodian and log.
+func (l *Lethe) openEngines(ctx context.Context) (err error) {
+	keysDir, logDir := filepath.Join(l.cfg.Data, "keys"), filepath.Join(l.cfg.Data, "log")
+	if exists(logDir) && !exists(keysDir) {
+		return fmt.Errorf("%s: %w", keysDir, ErrKeysMissing)
+	}
+	if err := os.MkdirAll(l.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	if l.custodian, err = l.openCustodian(ctx, keysDir); err != nil {
+		return fmt.Errorf("opening the keys: %w", err)
+	}
+	if l.store, err = l.openStore(ctx, logDir); err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	l.tokens = newTokens(l.custodian, l.opt.Clock)
+	return nil
+}
+
+func (l *Lethe) openCustodian(_ context.Context, dir string) (keys.Custodian, error) {
+	c, err := keysengine.Open(dir, keysengine.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Damage(); err != nil {
+		l.log.Error().Err(err).Msg("keys are damaged: what lies there reads as unavailable; restore keys.root and keys.tree together from a backup")
+	}
+	return c, nil
+}
+
+func (l *Lethe) openStore(_ context.Context, dir string) (eventstore.Store, error) {
+	return storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock})
+}
+
+func (l *Lethe) openViewEngine(context.Context) (projections.Engine, error) {
+	return sqlite.New(filepath.Join(l.cfg.Data, "views"), sqlite.OS{})
+}
+
+// exists reports whether something stands at a path; what cannot be looked at
+// counts as there, so that opening it says why.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
