@@ -102,6 +102,19 @@ func (l *Lethe) KeysStatus(ctx context.Context, _ api.Caller) (api.KeysStatus, e
 	return status, err
 }
 
+// RestoreCheck implements api.Service.
+func (l *Lethe) RestoreCheck(ctx context.Context, c api.Caller) (api.RestoreCheck, error) {
+	if _, err := l.began(ctx, c, "keys.restore-check", domain.SubjectRef{}, ""); err != nil {
+		return api.RestoreCheck{}, err
+	}
+	found, err := l.ledger.RestoreCheck(ctx)
+	again := found.Again
+	return api.RestoreCheck{
+		Lines: found.Lines, Behind: found.Behind, Subjects: again.Subjects, Classes: again.Gens, Kept: again.Kept,
+		Linked: again.Linked, Blocks: again.Blocks, Buckets: again.Retention, Rescued: again.Rescued,
+	}, err
+}
+
 // TokenCreate implements api.Service.
 func (l *Lethe) TokenCreate(ctx context.Context, c api.Caller, name, role string) (api.Token, error) {
 	if _, err := l.began(ctx, c, "token.create", domain.SubjectRef{}, name); err != nil {

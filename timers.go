@@ -17,6 +17,7 @@ func (e *edge) minutely(ctx context.Context) {
 		e.try(ctx, "noting refusals", e.noteRefusals)
 		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
 		e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
+		e.try(ctx, "looking whether the keys were restored", e.restoreWatch)
 	}
 }
 
@@ -25,6 +26,17 @@ func (e *edge) try(ctx context.Context, what string, do func(context.Context) er
 	if err := do(ctx); err != nil && ctx.Err() == nil {
 		e.lethe.log.Error().Err(err).Msg(what + " failed; it is tried again")
 	}
+}
+
+// restoreWatch destroys again what came back with a custodian that was restored
+// while this process ran.
+func (e *edge) restoreWatch(ctx context.Context) error {
+	found, err := e.lethe.ledger.RestoreWatch(ctx)
+	if found.Behind > 0 {
+		e.lethe.log.Warn().Uint64("lines", found.Behind).Int("persons", found.Again.Subjects).Int("classes", found.Again.Gens).
+			Msg("the custodian was restored from an older copy: what the erasure journal names is destroyed again")
+	}
+	return err
 }
 
 func (e *edge) noteRefusals(ctx context.Context) error {

@@ -172,3 +172,7 @@ func (fake) Doctor(_ context.Context, c api.Caller) (api.Doctor, error) {
 func (fake) Feed(context.Context, api.Caller, func(api.FeedEvent) error) error { return nil }
 
 func (fake) Ready() error { return nil }
+
+func (fake) RestoreCheck(context.Context, api.Caller) (api.RestoreCheck, error) {
+	return api.RestoreCheck{Lines: 9, Behind: 4, Subjects: 2, Classes: 1, Rescued: 3}, nil
+}

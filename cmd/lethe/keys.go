@@ -9,7 +9,7 @@ import (
 )
 
 func (p *program) keys() *cobra.Command {
-	return group("keys", "Show how the custodian of keys is", p.keysStatus())
+	return group("keys", "Show how the custodian of keys is", p.keysStatus(), p.keysRestoreCheck())
 }
 
 func (p *program) keysStatus() *cobra.Command {
@@ -22,6 +22,25 @@ func (p *program) keysStatus() *cobra.Command {
 			}
 			return p.emit(k, pairs("custodian", k.Custodian, "state", k.State, "subjects", k.Subjects, "buckets", k.Buckets,
 				"handles", k.Handles, "blocks", k.Blocks, "destroyed", k.Destroyed))
+		})
+	})
+	return c
+}
+
+func (p *program) keysRestoreCheck() *cobra.Command {
+	c := &cobra.Command{
+		Use: "restore-check", Short: "Destroy again what the erasure journal names", Args: cobra.NoArgs,
+		Long: "Destroy again every key that the erasure journal names, and say which were there.\nA start does so by itself where the custodian knows fewer lines than the journal;\nthis is for a custodian that was restored while Lethe ran, and for who wants to see.",
+	}
+	c.RunE = p.do(func(cmd *cobra.Command, _ []string) error {
+		return p.with(cmd, whyOperation, func(ctx context.Context, s api.Service, by api.Caller) error {
+			r, err := s.RestoreCheck(ctx, by)
+			if err != nil {
+				return err
+			}
+			return p.emit(r, pairs("journal lines", r.Lines, "unknown to the custodian", r.Behind, "persons destroyed again", r.Subjects,
+				"class keys", r.Classes, "kept bucket keys", r.Kept, "linked refs", r.Linked, "blocks", r.Blocks, "retention keys", r.Buckets,
+				"bucket keys preserved", r.Rescued))
 		})
 	})
 	return c

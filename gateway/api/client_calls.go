@@ -99,6 +99,11 @@ func (c *Client) Digest(ctx context.Context, by Caller, view string) (ViewDigest
 	return ask[ViewDigest](ctx, c, get("/v1/views/"+url.PathEscape(view)+"/digest", by))
 }
 
+// RestoreCheck implements Service.
+func (c *Client) RestoreCheck(ctx context.Context, by Caller) (RestoreCheck, error) {
+	return ask[RestoreCheck](ctx, c, post("/v1/keys:restore-check", by, struct{}{}))
+}
+
 // KeysStatus implements Service.
 func (c *Client) KeysStatus(ctx context.Context, by Caller) (KeysStatus, error) {
 	return ask[KeysStatus](ctx, c, get("/v1/keys", by))

@@ -167,3 +167,7 @@ func (f *fake) Ready() error { return f.ready }
 func (f *fake) Dispose(_ context.Context, c Caller, dryRun bool, _ Progress) (Disposal, error) {
 	return Disposal{DryRun: dryRun, Events: 7}, f.note("retention dispose", c)
 }
+
+func (f *fake) RestoreCheck(_ context.Context, c Caller) (RestoreCheck, error) {
+	return RestoreCheck{Lines: 3}, f.note("restore check", c)
+}

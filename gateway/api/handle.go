@@ -139,6 +139,11 @@ func (s *Server) viewDigest(c *call) error {
 	return ok(c, digest, err)
 }
 
+func (s *Server) restoreCheck(c *call) error {
+	found, err := s.service.RestoreCheck(c.ctx(), c.caller)
+	return ok(c, found, err)
+}
+
 func (s *Server) keysStatus(c *call) error {
 	status, err := s.service.KeysStatus(c.ctx(), c.caller)
 	return ok(c, status, err)

@@ -60,6 +60,8 @@ type Service interface {
 	Replay(ctx context.Context, c Caller, asOf time.Time, path string, p Progress) (Replay, error)
 
 	KeysStatus(ctx context.Context, c Caller) (KeysStatus, error)
+	// RestoreCheck destroys again what the erasure journal names.
+	RestoreCheck(ctx context.Context, c Caller) (RestoreCheck, error)
 
 	TokenCreate(ctx context.Context, c Caller, name, role string) (Token, error)
 	TokenList(ctx context.Context, c Caller) (TokenList, error)
@@ -267,6 +269,20 @@ type Replay struct {
 	Position uint64         `json:"position"`
 	Events   int64          `json:"events"`
 	Disposed map[string]int `json:"disposed,omitempty"` // what was disposed of since, by count
+}
+
+// A RestoreCheck tells what came back with a restored custodian and was destroyed
+// again.
+type RestoreCheck struct {
+	Lines    uint64 `json:"lines"`     // of the erasure journal
+	Behind   uint64 `json:"behind"`    // those that the custodian had not seen
+	Subjects int    `json:"subjects"`  // persons, in one scope each
+	Classes  int    `json:"classes"`   // keys of single classes
+	Kept     int    `json:"kept"`      // kept bucket keys
+	Linked   int    `json:"linked"`    // anonymous refs of persons
+	Blocks   int    `json:"blocks"`    // of anonymous refs
+	Buckets  int    `json:"buckets"`   // retention keys
+	Rescued  int    `json:"preserved"` // bucket keys that a range left and that are kept again
 }
 
 // KeysStatus tells how the custodian is.
