@@ -150,25 +150,6 @@ type JWTConfig struct {
 	JWKS string `yaml:"jwks"`
 }
 
-// A StoreConfig chooses the log: embedded; eventstoredb is not in this release.
-type StoreConfig struct {
-	Engine string `yaml:"engine"`
-	URL    string `yaml:"url"`
-}
-
-// A KeysConfig chooses the custodian: embedded; vault is not in this release.
-type KeysConfig struct {
-	Custodian string            `yaml:"custodian"`
-	Address   string            `yaml:"address"`
-	Auth      map[string]string `yaml:"auth"`
-}
-
-// A ViewsConfig chooses the read models: sqlite; postgres is not in this release.
-type ViewsConfig struct {
-	Engine string `yaml:"engine"`
-	URL    string `yaml:"url"`
-}
-
 // A JournalConfig says where this node keeps its copy of the erasure journal.
 type JournalConfig struct {
 	// Path is a file outside Data and outside the backups of keys: restored with

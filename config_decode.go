@@ -132,7 +132,7 @@ func (d *decoder) object(path string, n *yaml.Node, v reflect.Value) {
 	fields, names := map[string]int{}, []string{}
 	for i := range v.NumField() {
 		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		if name == "" {
+		if name == "" || name == "-" {
 			continue // not of the file
 		}
 		fields[name] = i
