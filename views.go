@@ -170,7 +170,7 @@ func scopeWord(letter string) string {
 }
 
 func (v *views) position(ctx context.Context, show *api.SubjectShow) error {
-	status, err := v.Status(ctx)
+	status, err := v.Positions(ctx)
 	if err != nil {
 		return err
 	}

@@ -257,6 +257,14 @@ func TestRunFollowsTheLog(t *testing.T) {
 	if len(st) != 6 || st[1].Name != "holdings" || st[1].Lag != 0 || st[1].Rows != 1 || st[1].Generation != 1 {
 		t.Fatalf("status %+v", st)
 	}
+	places, err := p.Positions(t.Context())
+	check(t, err)
+	for i, at := range places {
+		want := st[i]
+		if want.Rows = 0; at != want {
+			t.Errorf("positions have %+v, want %+v", at, want)
+		}
+	}
 	cancel()
 	check(t, <-done)
 }

@@ -9,5 +9,5 @@ type Total = domain.Total
 // subject.disposed.
 func ParseTotal(s string) (Total, error) { return domain.ParseTotal(s) }
 
-// ErrFacts: a note's facts do not read as its type promises.
+// ErrFacts is said of a note whose facts do not read as its type promises.
 var ErrFacts = domain.ErrFacts
