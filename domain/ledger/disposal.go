@@ -112,9 +112,17 @@ func (d *Disposal) Outstanding(ctx context.Context) (Outstanding, error) {
 // RunDue runs once half of disposal.within has passed since the first destruction
 // that is not disposed of, so that what is removed is removed in time, and many at
 // once: a record that sums few persons would tell about each.
-func (d *Disposal) RunDue(ctx context.Context) (Disposed, error) {
+func (d *Disposal) RunDue(ctx context.Context) (done Disposed, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	err = d.inTurn(ctx, sweepDocument, func() (err error) {
+		done, err = d.runDue(ctx)
+		return err
+	})
+	return done, err
+}
+
+func (d *Disposal) runDue(ctx context.Context) (Disposed, error) {
 	w, err := d.loadSweep(ctx)
 	if err != nil {
 		return Disposed{}, err
@@ -135,16 +143,19 @@ func (d *Disposal) RunDue(ctx context.Context) (Disposed, error) {
 
 // Run disposes of everything outstanding now. It finishes what an earlier run
 // left: every line of it can be the last one.
-func (d *Disposal) Run(ctx context.Context, p Progress) (Disposed, error) {
+func (d *Disposal) Run(ctx context.Context, p Progress) (done Disposed, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.progress = p
 	defer func() { d.progress = nil }()
-	w, err := d.loadSweep(ctx)
-	if err != nil {
-		return Disposed{}, err
-	}
-	return d.run(ctx, w)
+	err = d.inTurn(ctx, sweepDocument, func() error {
+		w, err := d.loadSweep(ctx)
+		if err == nil {
+			done, err = d.run(ctx, w)
+		}
+		return err
+	})
+	return done, err
 }
 
 func (d *Disposal) run(ctx context.Context, w *sweep) (Disposed, error) {

@@ -88,7 +88,7 @@ func (l *Ledger) Resume(ctx context.Context, request domain.RequestID) (Outcome,
 func (l *Ledger) ResumeAll(ctx context.Context) error {
 	var open []domain.RequestID
 	err := l.Custody.EachDocument(ctx, erasureDocument, func(_ string, value []byte) bool {
-		if w, err := decodeErasure(value); err == nil && w.Done.IsZero() {
+		if w, err := decodeErasure(value); err == nil && w.Done.IsZero() && !l.another(w) {
 			open = append(open, w.Request)
 		}
 		return true
@@ -108,6 +108,12 @@ func (l *Ledger) ResumeAll(ctx context.Context) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// another reports whether a request is probably being carried out by another
+// process now: each takes up what it finds, but not at once.
+func (l *Ledger) another(w *erasure) bool {
+	return l.Many != nil && l.Clock().Before(w.Received.Add(turnTime))
 }
 
 // finish walks the steps of ARCHITECTURE §3 in order.

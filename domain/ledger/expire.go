@@ -26,17 +26,21 @@ type Expired struct {
 // opens any more, for anybody. It does so only while the clock is trusted
 // (domain.ErrClock); until then past-due data reads denied. Calling it again
 // finishes what a crash interrupted.
-func (l *Ledger) Expire(ctx context.Context) (Expired, error) {
+func (l *Ledger) Expire(ctx context.Context) (done Expired, err error) {
 	l.destroying.Lock()
 	defer l.destroying.Unlock()
-	w, err := l.takeExpiry(ctx)
-	if err != nil || w == nil {
-		return Expired{}, err
-	}
-	if err := l.carryOut(ctx, w); err != nil {
-		return Expired{}, err
-	}
-	return Expired{Keys: w.Destruction.Retention, Journal: *w.Journal}, nil
+	err = l.inTurn(ctx, expiryDocument, func() error {
+		w, err := l.takeExpiry(ctx)
+		if err != nil || w == nil {
+			return err
+		}
+		if err := l.carryOut(ctx, w); err != nil {
+			return err
+		}
+		done = Expired{Keys: w.Destruction.Retention, Journal: *w.Journal}
+		return nil
+	})
+	return done, err
 }
 
 // Due returns what Expire would destroy now.

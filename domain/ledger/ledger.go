@@ -70,6 +70,7 @@ type Ledger struct {
 	doubts  doubts
 	moment  atomic.Pointer[moment]
 	counts  Counts
+	self    domain.WriterID // of this process, for turns
 
 	destroying sync.Mutex // one destruction at a time in this process
 }
@@ -94,7 +95,7 @@ func New(c Config) (*Ledger, error) {
 	if c.Sever == nil {
 		c.Sever = func(domain.SubjectRef) {}
 	}
-	return &Ledger{Config: c, streams: domain.StreamsOf(c.ID), heads: heads, doubts: doubts{at: map[domain.Stream]domain.Revision{}}}, nil
+	return &Ledger{Config: c, streams: domain.StreamsOf(c.ID), heads: heads, doubts: doubts{at: map[domain.Stream]domain.Revision{}}, self: domain.New[domain.WriterID]()}, nil
 }
 
 // Counts returns the ledger's counters; they are live.

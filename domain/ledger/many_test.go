@@ -365,3 +365,21 @@ func read(t *testing.T, path string, n int) string {
 	}
 	return string(b)
 }
+
+func TestOneProcessAtATimeDestroysWhatIsDue(t *testing.T) {
+	c := newCluster(t, 3)
+	var expiring sync.WaitGroup
+	for i, n := range c.nodes {
+		expiring.Go(func() {
+			for range 3 {
+				if _, err := n.Expire(t.Context()); err != nil {
+					t.Errorf("node %d: %v", i, err)
+				}
+			}
+		})
+	}
+	expiring.Wait()
+	if _, _, err := c.custodian.Document(t.Context(), "turn/expiry"); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("the turn was not given back: %v", err)
+	}
+}

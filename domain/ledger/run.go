@@ -90,14 +90,20 @@ func (l *Ledger) carryOut(ctx context.Context, w *run) error {
 func (l *Ledger) resumeRun(ctx context.Context, name string) error {
 	l.destroying.Lock()
 	defer l.destroying.Unlock()
-	w, err := l.loadRun(ctx, name)
-	switch {
-	case err != nil || w == nil:
-		return err
-	case !w.Settled:
-		return l.abandon(ctx, w)
+	work := name
+	if name == retirementDocument {
+		work = sweepDocument // which retirements are a part of
 	}
-	return l.carryOut(ctx, w)
+	return l.inTurn(ctx, work, func() error {
+		w, err := l.loadRun(ctx, name)
+		switch {
+		case err != nil || w == nil:
+			return err
+		case !w.Settled:
+			return l.abandon(ctx, w)
+		}
+		return l.carryOut(ctx, w)
+	})
 }
 
 // abandon ends a run that destroyed nothing.
