@@ -368,6 +368,12 @@ func read(t *testing.T, path string, n int) string {
 
 func TestOneProcessAtATimeDestroysWhatIsDue(t *testing.T) {
 	c := newCluster(t, 3)
+	for day := range 5 {
+		k := domain.RetentionKey{Class: "messages", Tier: domain.OwnTier, Bucket: domain.BucketAt(time.Now().AddDate(0, 0, -40-day), domain.Day)}
+		if _, _, err := c.custodian.IssueRetention(t.Context(), k, time.Now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var expiring sync.WaitGroup
 	for i, n := range c.nodes {
 		expiring.Go(func() {
@@ -379,6 +385,10 @@ func TestOneProcessAtATimeDestroysWhatIsDue(t *testing.T) {
 		})
 	}
 	expiring.Wait()
+	w := &world{t: t, store: c.store}
+	if n := w.count(domain.DestructionDone); n != 1 {
+		t.Errorf("%d destructions are noted, want one", n)
+	}
 	if _, _, err := c.custodian.Document(t.Context(), "turn/expiry"); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("the turn was not given back: %v", err)
 	}
