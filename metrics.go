@@ -90,7 +90,7 @@ func (c *collector) ledger(s sink) {
 	l := c.edge.lethe
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if status, err := l.views.Status(ctx); err == nil {
+	if status, err := l.views.Positions(ctx); err == nil {
 		for _, v := range status {
 			s.gauge(metricLag, float64(v.Lag), v.Name)
 		}
