@@ -476,3 +476,21 @@ func TestADisposalBeginsWhenHalfOfItsTimeHasPassed(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatComesForADeletedStreamIsDiscardedAndCounted(t *testing.T) {
+	w := newDisposing(t)
+	ada := w.person("ada")
+	w.record(ada, "messages", w.now)
+	if err := w.store.Delete(t.Context(), w.stream(ada, "messages", domain.OwnTier, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // with the head known, and without
+		err := errors.Join(w.Record(t.Context(), []domain.Draft{w.draft(ada, "messages", w.now)})...)
+		if !errors.Is(err, domain.ErrErased) {
+			t.Errorf("it reads %v", err)
+		}
+	}
+	if n := w.Counts().Discarded.Load(); n != 2 {
+		t.Errorf("%d records were counted as discarded", n)
+	}
+}

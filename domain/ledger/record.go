@@ -31,9 +31,12 @@ func (l *Ledger) Record(ctx context.Context, drafts []domain.Draft) []error {
 	}
 	l.appendAll(ctx, events, errs)
 	for i, d := range drafts {
-		if errs[i] == nil {
+		switch {
+		case errs[i] == nil:
 			l.counts.Events.Add(1)
 			l.counts.Records.Add(uint64(d.N))
+		case errors.Is(errs[i], eventstore.ErrDeleted):
+			l.counts.Discarded.Add(uint64(d.N))
 		}
 	}
 	return errs
@@ -272,7 +275,12 @@ func (d *doubts) clear(s domain.Stream) {
 	delete(d.at, s)
 }
 
+// fail gives each event of a group its error. A stream that was deleted for ever
+// is that of somebody who was erased, or of whom nothing was left.
 func fail(g group, errs []error, err error) {
+	if errors.Is(err, eventstore.ErrDeleted) {
+		err = fmt.Errorf("%w: %w", domain.ErrErased, err)
+	}
 	for _, i := range g.items {
 		errs[i] = err
 	}
