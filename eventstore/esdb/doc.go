@@ -1,0 +1,35 @@
+// Package esdb is the store on EventStoreDB / KurrentDB, from server 23.10.8 on,
+// through EventStore-Client-Go v4.2.0.
+//
+// The client has faults that a ledger cannot live with: a failed discovery ends it
+// for ever and lets callers hang, it does not honour contexts while it looks for a
+// node, closing it while it is in use panics, and it leaks the connection that it
+// replaces. All of them need two callers in one client, or a client that goes on
+// after a failure. So here a client is a lane: one connection, one call at a time,
+// thrown away after the first failure. A call runs on a goroutine of its own,
+// which outlives its caller if the client does not let go, and recovers what
+// panics. Lanes are kept in pools of a bounded size, one for each account:
+// appends, reads, subscriptions and disposal never wait for one another, and no
+// connection carries more than one call of the hundred that the server allows.
+//
+// Where the leader is, and which version it runs, is found out by this package
+// itself (leader.go), all nodes at once, so that one frozen node delays nobody.
+// Every call carries requires-leader: a follower's answer may be old.
+//
+// Outcomes. What the server refused is told as the contract says; everything else
+// matches domain.ErrUnavailable and says nothing about whether an append stands in
+// the log. Append settles that itself, within the caller's context, by the same
+// append with the same ids at the same revision, never before three seconds: while
+// the first is still in flight, the server drops a second one without an answer.
+// Appends to one stream wait for one another in this process for the same reason.
+// A server without the records any more (scavenged) answers a repetition of them
+// with *WrongRevision.
+//
+// Reading. The log shows the streams under Config.Prefix only, and their
+// $streamDeleted. The server shows truncated and deleted events in the log until
+// it is scavenged, and so does ReadAll; ReadStream hides them at once. A reader at
+// the head may see a part of an append for a moment.
+//
+// Not contained: the client ends the process (log.Fatalf) if a server sends an
+// event without a creation time. No server does.
+package esdb
