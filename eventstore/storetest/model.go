@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -118,8 +119,31 @@ func (tr *trial) appendMany(r *rapid.T) {
 	for range rapid.IntRange(1, 4).Draw(r, "appends") {
 		appends = append(appends, tr.draw(r))
 	}
-	for i, got := range tr.store.AppendMany(tr.ctx, appends) {
+	results := tr.store.AppendMany(tr.ctx, appends)
+	begin := len(tr.model.log)
+	parts := make([]part, len(results))
+	for i, got := range results {
+		before := len(tr.model.log)
 		tr.check(r, appends[i], got)
+		parts[i] = part{got.Appended.Position, slices.Clone(tr.model.log[before:])}
+	}
+	tr.model.reorder(begin, parts)
+}
+
+// A part is what one append of many added to the log, and where its last event
+// stands.
+type part struct {
+	at     domain.Position
+	events []domain.Sealed
+}
+
+// reorder puts the end of the model's log into the order that the store chose: the
+// appends of one AppendMany may be done in any.
+func (m *model) reorder(begin int, parts []part) {
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(a.at.Commit, b.at.Commit) })
+	m.log = m.log[:begin]
+	for _, p := range parts {
+		m.log = append(m.log, p.events...)
 	}
 }
 
