@@ -126,6 +126,7 @@ func noClock(tr *tree) []string {
 var makers = []string{
 	"domain/seal/",                 // sealing and noting
 	"eventstore/embedded/",         // reading back; the tombstone of a stream
+	"eventstore/esdb/",             // reading back
 	"domain/ledger/erase_steps.go", // the probe that was sealed before the erasure, read from its document
 	"eventstore/storetest/",        // contract suite: arbitrary bytes
 	"projections/viewtest/",        // test kit: a log in memory
