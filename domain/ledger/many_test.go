@@ -393,3 +393,57 @@ func TestOneProcessAtATimeDestroysWhatIsDue(t *testing.T) {
 		t.Errorf("the turn was not given back: %v", err)
 	}
 }
+
+func TestWhatIsNotInTheLogYetIsKnownToComeTooLate(t *testing.T) {
+	c := newCluster(t, 1)
+	n := c.nodes[0]
+	heard := ledger.NewHeard(testLedger)
+	ada, events := c.record(n, "ada", 1)
+	_, others := c.record(n, "bob", 1)
+	fate := func(r domain.Recorded) (bool, error) {
+		spec, err := domain.Events.Spec(r.Type())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := domain.DecodeEnvelope(spec, r.Envelope())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return heard.Destroyed(t.Context(), r.Stream(), e)
+	}
+	if _, err := fate(events[0]); !errors.Is(err, domain.ErrUnavailable) {
+		t.Errorf("before anything was read: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var severed atomic.Int32
+	n.Sever = func(ref domain.SubjectRef) {
+		if ref == ada {
+			severed.Add(1)
+		}
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		_ = ledger.NewWatch(n.Ledger, ledger.WatchConfig{
+			Whole: n.link, Lease: n.lease, Node: n.node, Pause: sleep, Notice: func(error) {}, Heard: heard,
+		}).Run(ctx)
+	})
+	if _, err := n.Erase(t.Context(), ledger.Erasure{ExternalID: "ada", Principal: ledger.Principal{Role: "legal"}}); err != nil {
+		t.Fatal(err)
+	}
+	dead := false
+	for range 200 {
+		if dead, _ = fate(events[0]); dead {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if !dead || severed.Load() == 0 {
+		t.Errorf("destroyed %v, severed %d times", dead, severed.Load())
+	}
+	if dead, err := fate(others[0]); dead || err != nil {
+		t.Errorf("somebody else's event: destroyed %v, %v", dead, err)
+	}
+	cancel()
+	watching.Wait()
+}

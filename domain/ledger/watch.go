@@ -10,7 +10,7 @@ import (
 	"github.com/lethe-ledger/lethe/eventstore"
 )
 
-// A WatchConfig is what a watch stands on. All fields are required.
+// A WatchConfig is what a watch stands on. All fields but Heard are required.
 type WatchConfig struct {
 	// Whole is the same log as the ledger's.
 	Whole WatchLog
@@ -19,6 +19,8 @@ type WatchConfig struct {
 	Pause func(ctx context.Context, d time.Duration) error
 	// Notice is told why the watch begins again, and nil once it is at the end.
 	Notice func(error)
+	// Heard is told every destruction; it may be nil.
+	Heard *Heard
 }
 
 // A WatchLog is what a watch needs of the log beyond Log.
@@ -97,6 +99,9 @@ func (w *Watch) begin(ctx context.Context) (at domain.Position, err error) {
 			return at, fmt.Errorf("reading destructions: %w", err)
 		}
 	}
+	if w.WatchConfig.Heard != nil {
+		w.WatchConfig.Heard.caughtUp()
+	}
 	return at, w.Journal.Follow(ctx)
 }
 
@@ -151,6 +156,12 @@ func (w *Watch) heard(r domain.Recorded) error {
 		return fmt.Errorf("destruction at revision %d: %w", r.Revision, err)
 	}
 	w.Ring.Heard(note)
+	if note.Kind == domain.DestroySubject && !note.Done {
+		w.Sever(note.Ref)
+	}
+	if w.WatchConfig.Heard != nil {
+		w.WatchConfig.Heard.take(note)
+	}
 	return nil
 }
 
