@@ -59,33 +59,6 @@ func (c *check) unbuilt(path, what, instead string) {
 	c.add(path, "%s is not in this release: %s", what, instead)
 }
 
-func (c *check) engines() {
-	for _, e := range []struct{ path, have, embedded, later string }{
-		{"store.engine", c.config.Store.Engine, "embedded", "eventstoredb"},
-		{"keys.custodian", c.config.Keys.Custodian, "embedded", "vault"},
-		{"views.engine", c.config.Views.Engine, "sqlite", "postgres"},
-	} {
-		if e.have == e.later {
-			c.unbuilt(e.path, e.later, "write "+e.embedded)
-			continue
-		}
-		c.word(e.path, e.have, e.embedded, e.later)
-	}
-	for path, set := range map[string]bool{
-		"store.url": c.config.Store.URL != "", "views.url": c.config.Views.URL != "",
-		"keys.address": c.config.Keys.Address != "", "keys.auth": c.config.Keys.Auth != nil,
-	} {
-		if set {
-			c.add(path, "the embedded engine has no such setting: leave it out")
-		}
-	}
-	if c.config.Keys.Custodian != "embedded" {
-		for _, path := range c.config.Policy.MinuteBuckets() {
-			c.add("policy."+path, "minute buckets need the embedded custodian: take hour")
-		}
-	}
-}
-
 func (c *check) policyOfThisRelease() {
 	for i, r := range c.config.Policy.Pools {
 		at := fmt.Sprintf("policy.pools[%d].", i)

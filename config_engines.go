@@ -1,5 +1,24 @@
 package lethe
 
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore/esdb"
+)
+
+// The engines.
+const (
+	storeEmbedded     = "embedded"
+	storeEventStoreDB = "eventstoredb"
+	keysEmbedded      = "embedded"
+	keysVault         = "vault"
+	viewsSQLite       = "sqlite"
+	viewsPostgres     = "postgres"
+)
+
 // A StoreConfig chooses the log: embedded, or eventstoredb for several gateways.
 type StoreConfig struct {
 	Engine string `yaml:"engine"`
@@ -7,6 +26,9 @@ type StoreConfig struct {
 	// esdb+discover://a:2113,b:2113,c:2113 for a cluster; ?tls=false only where
 	// nobody else is on the network. It holds no password.
 	URL string `yaml:"url"`
+	// Nodes are all nodes of a cluster, host:port, whose disks removed bytes must
+	// leave; empty is those of URL.
+	Nodes []string `yaml:"nodes"`
 	// CA is a PEM file of who signed the server's certificate; empty is the system's.
 	CA string `yaml:"ca"`
 	// Certificate is this node's own, where the server wants one.
@@ -88,4 +110,41 @@ type ViewsConfig struct {
 	URL string `yaml:"url"`
 	// PasswordFile holds the password.
 	PasswordFile string `yaml:"password_file"`
+}
+
+// remote is the adapter's configuration; passwords are read now.
+func (c StoreConfig) remote(id domain.LedgerID) (esdb.Config, error) {
+	to := esdb.Config{URL: c.URL, Prefix: domain.StreamsOf(id).Prefix(), CAFile: c.CA, Nodes: c.Nodes}
+	if c.Certificate != nil {
+		to.UserCertFile, to.UserKeyFile = c.Certificate.Cert, c.Certificate.Key
+	}
+	if c.Accounts == nil {
+		return to, nil
+	}
+	for _, role := range []struct {
+		from AccountConfig
+		to   *esdb.Account
+	}{
+		{c.Accounts.Writer, &to.Accounts.Writer}, {c.Accounts.Reader, &to.Accounts.Reader},
+		{c.Accounts.Disposer, &to.Accounts.Disposer}, {c.Accounts.Scavenger, &to.Accounts.Scavenger},
+	} {
+		if role.from.Name == "" {
+			continue
+		}
+		password, err := secretFile(role.from.PasswordFile)
+		if err != nil {
+			return to, fmt.Errorf("password of %s: %w", role.from.Name, err)
+		}
+		*role.to = esdb.Account{User: role.from.Name, Password: password}
+	}
+	return to, nil
+}
+
+// secretFile reads a secret without the newline that editors add.
+func secretFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
 }

@@ -135,9 +135,14 @@ lethe.yaml:31: listen.tls.cert: none.pem cannot be read: give this user read acc
 lethe.yaml:31: listen.tls.key: is missing: name the file of its key`},
 	{"a directory for a key", []string{"{cookie: user}", "{jwt: {key: DIR/data/..}}"}, `
 lethe.yaml:32: identify[1].jwt.key: data/.. cannot be read: give this user read access to it, or name another file`},
-	{"engines", []string{"engine: embedded", "engine: eventstoredb, url: \"esdb://x\"", "custodian: embedded", "custodian: hsm", "engine: sqlite", "engine: postgres"}, `
-lethe.yaml:33: store.engine: eventstoredb is not in this release: write embedded
-lethe.yaml:33: store.url: the embedded engine has no such setting: leave it out
+	{"settings of another engine", []string{"engine: embedded", "engine: embedded, url: \"esdb://x\""}, `
+lethe.yaml:33: store.url: the embedded engine has no such setting: leave it out`},
+	{"a log without an address", []string{"engine: embedded", "engine: eventstoredb"}, `
+lethe.yaml:33: store.url: is missing: say where the log is, such as esdb+discover://a:2113,b:2113,c:2113`},
+	{"a log's account without a password", []string{"engine: embedded", "engine: eventstoredb, url: \"esdb://x:2113\", accounts: {writer: {name: w, password_file: DIR/none}}"}, `
+lethe.yaml:33: store.accounts.writer.password_file: none cannot be read: give this user read access to it, or name another file`},
+	{"engines", []string{"engine: embedded", "engine: eventstoredb, url: \"esdb://user:secret@x\"", "custodian: embedded", "custodian: hsm", "engine: sqlite", "engine: postgres"}, `
+lethe.yaml:33: store.url: holds a password: name accounts and their password files under store.accounts
 lethe.yaml:34: keys.custodian: "hsm" is not known: write one of embedded, vault
 lethe.yaml:35: views.engine: postgres is not in this release: write sqlite`},
 	{"not built", []string{

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway"
 	"github.com/lethe-ledger/lethe/gateway/api"
@@ -73,7 +72,10 @@ func (l *Lethe) Serve(ctx context.Context, ready func(Addresses)) error {
 
 func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	l := e.lethe
-	if e.node, err = l.ledger.OpenNode(ctx, domain.Name("version", l.opt.Version), domain.Name("store", "embedded"), domain.Name("keys", "embedded")); err != nil {
+	recording := l.ledger
+	if l.shared != nil {
+		e.node, recording = l.shared.node, l.shared.recording
+	} else if e.node, err = l.openNode(ctx); err != nil {
 		return at, err
 	}
 	if err = e.node.Time(ctx); err != nil {
@@ -83,7 +85,7 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 		return at, err
 	}
 	e.recorder, err = recorder.New(recorder.Options{ //nolint:contextcheck // its goroutines end with Close, behind ctx
-		Ledger: l.ledger, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
+		Ledger: recording, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
 		MAC:    func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
 		Failed: func(err error) { l.log.Error().Err(err).Msg("recording waits; it is tried again, and reading slows") },
 	})
@@ -167,7 +169,7 @@ func (e *edge) shutdown(ctx context.Context) error {
 	if e.stop != nil {
 		e.stop()
 	}
-	if e.node != nil {
+	if e.node != nil && e.lethe.shared == nil {
 		errs = append(errs, e.node.Close(recording))
 	}
 	if e.api != nil {

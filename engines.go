@@ -10,6 +10,7 @@ import (
 
 	"github.com/lethe-ledger/lethe/eventstore"
 	storeengine "github.com/lethe-ledger/lethe/eventstore/embedded"
+	"github.com/lethe-ledger/lethe/eventstore/esdb"
 	"github.com/lethe-ledger/lethe/keys"
 	keysengine "github.com/lethe-ledger/lethe/keys/embedded"
 	"github.com/lethe-ledger/lethe/projections"
@@ -19,7 +20,7 @@ import (
 // openEngines opens custodian and log.
 func (l *Lethe) openEngines(ctx context.Context) (err error) {
 	keysDir, logDir := filepath.Join(l.cfg.Data, "keys"), filepath.Join(l.cfg.Data, "log")
-	if exists(logDir) && !exists(keysDir) {
+	if l.cfg.Keys.Custodian == keysEmbedded && exists(logDir) && !exists(keysDir) {
 		return fmt.Errorf("%s: %w", keysDir, ErrKeysMissing)
 	}
 	if err := os.MkdirAll(l.cfg.Data, 0o700); err != nil {
@@ -46,8 +47,21 @@ func (l *Lethe) openCustodian(_ context.Context, dir string) (keys.Custodian, er
 	return c, nil
 }
 
-func (l *Lethe) openStore(_ context.Context, dir string) (eventstore.Store, error) {
+func (l *Lethe) openStore(ctx context.Context, dir string) (eventstore.Store, error) {
+	if l.many() {
+		return l.openRemoteStore(ctx)
+	}
 	return storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock})
+}
+
+// openRemoteStore opens the log that several processes share.
+func (l *Lethe) openRemoteStore(ctx context.Context) (eventstore.Store, error) {
+	c, err := l.cfg.Store.remote(l.cfg.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	c.Clock, c.Logf = l.opt.Clock, l.logf
+	return esdb.Open(ctx, c)
 }
 
 func (l *Lethe) openViewEngine(context.Context) (projections.Engine, error) {

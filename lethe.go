@@ -48,6 +48,7 @@ type Lethe struct {
 	ledger    *ledger.Ledger
 	views     *views
 	disposal  *ledger.Disposal
+	shared    *shared              // beyond one machine; nil on one
 	edge      atomic.Pointer[edge] // while serving
 }
 
@@ -138,12 +139,22 @@ func (l *Lethe) openJournal(ctx context.Context) error {
 
 func (l *Lethe) openLedger(ctx context.Context) error {
 	var err error
+	var many *ledger.Many
+	if l.many() {
+		l.shared = l.newShared()
+		many = &ledger.Many{Lease: l.shared.lease, Pause: pause}
+	}
 	l.ledger, err = ledger.New(ledger.Config{
 		ID: l.cfg.Ledger, Log: l.store, Ring: l.ring, Custody: l.custodian, Policy: l.policy, Journal: l.journal,
-		Clock: l.opt.Clock, Sever: l.sever,
+		Clock: l.opt.Clock, Sever: l.sever, Many: many,
 	})
 	if err != nil {
 		return err
+	}
+	if l.shared != nil {
+		if err := l.shared.join(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.ledger.ResumeAll(ctx); err != nil {
 		l.log.Error().Err(err).Msg("an erasure is not finished yet; it will be tried again")
@@ -160,6 +171,9 @@ func (l *Lethe) Close(ctx context.Context) error {
 	var errs []error
 	if l.views != nil {
 		errs = append(errs, l.views.close(ctx))
+	}
+	if l.shared != nil {
+		errs = append(errs, l.shared.close(ctx))
 	}
 	if l.journal != nil {
 		errs = append(errs, l.journal.Close())

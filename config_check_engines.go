@@ -1,0 +1,89 @@
+package lethe
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// engines checks that each engine is known and has what it needs and no more.
+func (c *check) engines() {
+	c.word("store.engine", c.config.Store.Engine, storeEmbedded, storeEventStoreDB)
+	c.word("keys.custodian", c.config.Keys.Custodian, keysEmbedded, keysVault)
+	c.word("views.engine", c.config.Views.Engine, viewsSQLite, viewsPostgres)
+	switch c.config.Store.Engine {
+	case storeEmbedded:
+		c.none("store", "url", "nodes", "ca", "certificate", "accounts", "outbox")
+	case storeEventStoreDB:
+		c.eventStoreDB()
+	}
+	switch c.config.Keys.Custodian {
+	case keysEmbedded:
+		c.none("keys", "address", "ca", "namespace", "transit", "kv", "auth")
+	case keysVault:
+		c.vault()
+	}
+	switch c.config.Views.Engine {
+	case viewsSQLite:
+		c.none("views", "url", "password_file")
+	case viewsPostgres:
+		c.postgres()
+	}
+}
+
+// none refuses settings that the engine does not have: passing over one would be
+// another engine than the one that was meant.
+func (c *check) none(at string, names ...string) {
+	for _, name := range names {
+		if _, set := c.nodes[at+"."+name]; set {
+			c.add(at+"."+name, "the embedded engine has no such setting: leave it out")
+		}
+	}
+}
+
+func (c *check) eventStoreDB() {
+	s := c.config.Store
+	if s.URL == "" {
+		c.add("store.url", "is missing: say where the log is, such as esdb+discover://a:2113,b:2113,c:2113")
+		return
+	}
+	if u, err := url.Parse(s.URL); err == nil && u.User != nil {
+		c.add("store.url", "holds a password: name accounts and their password files under store.accounts")
+		return
+	}
+	for _, role := range []struct {
+		name string
+		have AccountConfig
+	}{
+		{"writer", c.accounts().Writer}, {"reader", c.accounts().Reader}, {"disposer", c.accounts().Disposer}, {"scavenger", c.accounts().Scavenger},
+	} {
+		if role.have.Name != "" || role.have.PasswordFile != "" {
+			c.file("store.accounts."+role.name+".password_file", role.have.PasswordFile, "the password of "+role.name)
+		}
+	}
+	if s.CA != "" {
+		c.file("store.ca", s.CA, "the authority of the log's certificate")
+	}
+	if to, err := s.remote(c.config.Ledger); err == nil {
+		to.Clock = time.Now
+		if err := to.Validate(); err != nil {
+			c.add("store.url", "%s", strings.TrimPrefix(err.Error(), "configuration of the event store: "))
+		}
+	}
+}
+
+func (c *check) accounts() AccountsConfig {
+	if c.config.Store.Accounts == nil {
+		return AccountsConfig{}
+	}
+	return *c.config.Store.Accounts
+}
+
+func (c *check) vault() {
+	c.unbuilt("keys.custodian", keysVault, "write "+keysEmbedded)
+	for _, path := range c.config.Policy.MinuteBuckets() {
+		c.add("policy."+path, "minute buckets need the embedded custodian: take hour")
+	}
+}
+
+func (c *check) postgres() { c.unbuilt("views.engine", viewsPostgres, "write "+viewsSQLite) }

@@ -1,0 +1,146 @@
+package lethe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
+	storeengine "github.com/lethe-ledger/lethe/eventstore/embedded"
+	"github.com/lethe-ledger/lethe/eventstore/outbox"
+)
+
+// A shared is what a process has beyond one machine: its lease to open, the watch
+// of what others destroy, and the outbox whose relay ships what it recorded.
+type shared struct {
+	lethe  *Lethe
+	node   *ledger.Node
+	lease  *ledger.Lease
+	heard  *ledger.Heard
+	local  *storeengine.Store // below the outbox
+	outbox *outbox.Outbox
+	relay  *outbox.Relay
+	// recording is the ledger as the recorder sees it: what it records goes to the
+	// outbox first.
+	recording *ledger.Ledger
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+// many reports whether other processes work on the same log.
+func (l *Lethe) many() bool { return l.cfg.Store.Engine == storeEventStoreDB }
+
+// bootTime is a clock that goes on while the machine sleeps and that nobody sets.
+func bootTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0 // it never fails on Linux; clocks that stand still end every lease
+	}
+	return time.Duration(t.Nano())
+}
+
+// newShared makes the lease, which the ledger is opened with; it can be had once
+// join has returned.
+func (l *Lethe) newShared() *shared {
+	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger)}
+	s.lease = ledger.NewLease(ledger.LeaseConfig{
+		Now:  func() ledger.Instant { return ledger.Instant{Boot: bootTime(), Wall: time.Now()} },
+		Drop: l.ring.DropOpenings, Pause: pause,
+		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },
+	})
+	return s
+}
+
+// join begins this process's notes and its watch, and opens the outbox.
+func (s *shared) join(ctx context.Context) (err error) {
+	l := s.lethe
+	if s.node, err = l.openNode(ctx); err != nil {
+		return err
+	}
+	if err := s.openOutbox(ctx); err != nil {
+		return fmt.Errorf("opening the outbox: %w", err)
+	}
+	watch := ledger.NewWatch(l.ledger, ledger.WatchConfig{
+		Whole: l.store, Lease: s.lease, Node: s.node, Pause: pause, Notice: s.notice, Heard: s.heard,
+	})
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	s.running.Go(func() { _ = watch.Run(running) }) // it ends with running alone
+	s.running.Go(func() { s.ship(running) })
+	return nil
+}
+
+func (s *shared) notice(err error) {
+	if err != nil {
+		s.lethe.log.Error().Err(err).Msg("the log cannot be watched: nothing is opened until it can; recording goes on")
+	}
+}
+
+// ship ends with the process, or loudly where somebody must look.
+func (s *shared) ship(ctx context.Context) {
+	if err := s.relay.Run(ctx); err != nil && ctx.Err() == nil {
+		s.lethe.log.Error().Err(err).Msg("the outbox is not shipped any more; recording goes on until it is full; see lethe doctor")
+	}
+}
+
+// defaultOutbox bounds the outbox where the configuration says nothing.
+const defaultOutbox = 4 << 30
+
+func (s *shared) openOutbox(ctx context.Context) (err error) {
+	l := s.lethe
+	s.local, err = storeengine.Open(filepath.Join(l.cfg.Data, "outbox"), storeengine.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
+	if err != nil {
+		return err
+	}
+	size := int64(l.cfg.Store.Outbox.Size)
+	if size == 0 {
+		size = defaultOutbox
+	}
+	s.outbox, err = outbox.Open(ctx, s.local, outbox.Options{Clock: l.opt.Clock, MaxBytes: size, Scavenge: s.local.Scavenge, Logf: l.logf})
+	if err != nil {
+		return err
+	}
+	s.relay, err = outbox.NewRelay(s.outbox, outbox.RelayOptions{Log: l.store, Fates: s.heard, Notes: l.ledger.NewScribe(), Clock: l.opt.Clock})
+	if err != nil {
+		return err
+	}
+	s.recording, err = ledger.New(ledger.Config{
+		ID: l.cfg.Ledger, Log: s.outbox, Ring: l.ring, Custody: l.custodian, Policy: l.policy, Journal: l.journal, Clock: l.opt.Clock,
+	})
+	return err
+}
+
+func (l *Lethe) logf(format string, args ...any) { l.log.Warn().Msgf(format, args...) }
+
+// close ends the watch and the relay, which finishes what is in flight, and notes
+// the end of the process. What the outbox still holds is shipped by the next one.
+func (s *shared) close(ctx context.Context) error {
+	var errs []error
+	if s.node != nil {
+		errs = append(errs, s.node.Close(ctx))
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	s.lease.Close()
+	if s.outbox != nil {
+		errs = append(errs, s.outbox.Close())
+	}
+	if s.local != nil {
+		errs = append(errs, s.local.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openNode begins the notes of this process.
+func (l *Lethe) openNode(ctx context.Context) (*ledger.Node, error) {
+	return l.ledger.OpenNode(ctx, domain.Name("version", l.opt.Version), domain.Name("store", l.cfg.Store.Engine), domain.Name("keys", l.cfg.Keys.Custodian))
+}
