@@ -1,0 +1,98 @@
+package lethe
+
+import (
+	"testing"
+	"time"
+
+	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
+	"github.com/lethe-ledger/lethe/gateway/api"
+)
+
+func logServer(t *testing.T) *esdbtest.Server {
+	t.Helper()
+	return esdbtest.Start(t, esdbtest.Options{Clock: time.Now})
+}
+
+func remoteConfig(t *testing.T, dir, up string, s *esdbtest.Server) *Config {
+	t.Helper()
+	c := testConfig(t, dir, up)
+	c.Store = StoreConfig{Engine: storeEventStoreDB, URL: s.URL()}
+	return c
+}
+
+// TestTheMainJobOnEventStoreDB: gateway, seal, append, view, export, erase,
+// receipt, dispose, rebuild, and all of it again after a restart.
+func TestTheMainJobOnEventStoreDB(t *testing.T) {
+	dir, up, log := t.TempDir(), upstream(t), logServer(t)
+	r := serve(t, remoteConfig(t, dir, up, log))
+	ada, bob := dial(t, r.Gateway, "ada"), dial(t, r.Gateway, "bob")
+	ada.talk(t, 300)
+	bob.talk(t, 10)
+	await(t, "600 records of ada", func() bool { return records(r.show(t, "ada"), "messages", "present") == 600 })
+	await(t, "20 records of bob", func() bool { return records(r.show(t, "bob"), "messages", "present") == 20 })
+	done, err := r.Erase(t.Context(), legal, api.EraseRequest{ID: "ada", Ground: "A17-1-b"})
+	if err != nil || done.State != "keys-destroyed" {
+		t.Fatal(done, err)
+	}
+	if s := r.show(t, "ada"); s.Subject.State != "unknown" {
+		t.Errorf("after the erasure: %+v", s)
+	}
+	gone, err := r.Dispose(t.Context(), legal, false, nil)
+	if err != nil || gone.Destructions != 1 || gone.Deleted < 5 {
+		t.Errorf("disposed of %+v, %v", gone, err)
+	}
+	bob.talk(t, 5)
+	await(t, "bob unharmed", func() bool { return records(r.show(t, "bob"), "messages", "present") == 30 })
+	sameAsRebuilt(t, r)
+	r.stop()
+
+	again := serve(t, remoteConfig(t, dir, up, log))
+	if s := again.show(t, "bob"); records(s, "messages", "present") != 30 {
+		t.Errorf("after a restart: %+v", s)
+	}
+	if file, err := again.Receipt(t.Context(), legal, done.Receipt.ID); err != nil || !file.Valid {
+		t.Errorf("receipt: %+v, %v", file, err)
+	}
+	sameAsRebuilt(t, again)
+}
+
+func sameAsRebuilt(t *testing.T, r *running) {
+	t.Helper()
+	rebuilt, err := r.Rebuild(t.Context(), legal, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range rebuilt.Rebuilt {
+		if v.Digest != v.LiveDigest || v.Digest == "" {
+			t.Errorf("view %s differs from its rebuild", v.Name)
+		}
+	}
+}
+
+// TestTheLogGoesAwayAndComesBack: recording goes on into the outbox, opening does
+// not; nothing is lost or doubled, and nothing reads erased.
+func TestTheLogGoesAwayAndComesBack(t *testing.T) {
+	log := logServer(t)
+	r := serve(t, remoteConfig(t, t.TempDir(), upstream(t), log))
+	ada := dial(t, r.Gateway, "ada")
+	ada.talk(t, 100)
+	await(t, "200 records", func() bool { return records(r.show(t, "ada"), "messages", "present") == 200 })
+	log.Stop()
+	for range 5 {
+		ada.talk(t, 100)
+		time.Sleep(300 * time.Millisecond)
+	}
+	if n := r.shared.outbox.Stats().Pending.Events; n == 0 {
+		t.Error("nothing waits in the outbox")
+	}
+	if err := log.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "1200 records", func() bool {
+		s, err := r.SubjectShow(t.Context(), legal, "ada")
+		return err == nil && records(s, "messages", "present") == 1200
+	})
+	if n := r.shared.outbox.Stats().Pending.Events; n != 0 {
+		t.Errorf("%d events wait in the outbox", n)
+	}
+}
