@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"testing"
 	"time"
@@ -269,20 +268,4 @@ func (tr *trial) missing(r *rapid.T, m *member, acked []domain.Sealed) (missing 
 		}
 	}
 	return missing
-}
-
-// TestWentBack asks that a log that lost what it had acknowledged stops the relay.
-func TestWentBack(t *testing.T) {
-	tr := newTruth()
-	n := newNode(t, newClock(), tr, &dead{}, Options{})
-	defer n.close()
-	ref := domain.New[domain.SubjectRef]()
-	must(t, n.record(sealed(ref, 1), sealed(ref, 1)))
-	n.drain()
-	tr.stream(streamOf(ref)).events = tr.stream(streamOf(ref)).events[:1]
-	must(t, n.record(sealed(ref, 1)))
-	err := n.relay.Run(context.Background())
-	if !errors.Is(err, ErrWentBack) {
-		t.Fatalf("run: %v, want ErrWentBack", err)
-	}
 }
