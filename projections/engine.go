@@ -54,7 +54,9 @@ type Projection struct {
 	// differ only in bulk.
 	at, stored Checkpoint
 	bulk       bool
-	folded     int
+	// stale: the views in memory are not those of the rows; see Reload.
+	stale  bool
+	folded int
 }
 
 // NewProjection binds views to a generation and reads back what they keep.
@@ -86,12 +88,16 @@ func (p *Projection) Checkpoint() Checkpoint { return p.at }
 
 // Consume folds events and stores the rows with the checkpoint.
 func (p *Projection) Consume(ctx context.Context, to Checkpoint, events []Event) error {
+	if p.stale {
+		// These events were chosen by a checkpoint that may not be the stored one.
+		return errors.Join(fmt.Errorf("view %s was not read back: %w", p.name, domain.ErrUnavailable), p.Reload(ctx))
+	}
 	for i := range events {
 		for _, v := range p.views {
 			v.Apply(&events[i], &p.changes)
 		}
 	}
-	to.Generation = p.gen.Number()
+	to.Generation = p.at.Generation
 	p.at, p.folded = to, p.folded+len(events)
 	if p.bulk && p.folded < bulkEvents && p.changes.Len() < bulkRows {
 		return nil
@@ -107,7 +113,9 @@ func (p *Projection) Flush(ctx context.Context) error {
 	if err := p.gen.Commit(ctx, p.stored, p.at, &p.changes); err != nil {
 		// The views are ahead of the rows now; nothing is applied to them again
 		// before they have read back what is stored.
-		return errors.Join(fmt.Errorf("storing rows up to %s: %w", p.at.Position, err), p.Reload(context.WithoutCancel(ctx)))
+		err = fmt.Errorf("storing rows up to %s: %w", p.at.Position, err)
+		p.at, p.stale = p.stored, true
+		return errors.Join(err, p.Reload(context.WithoutCancel(ctx)))
 	}
 	p.stored, p.folded = p.at, 0
 	p.emptyChanges()
@@ -130,6 +138,7 @@ func (p *Projection) Reload(ctx context.Context) error {
 	p.emptyChanges()
 	err := p.gen.Snapshot(ctx, func(at Checkpoint, rows Rows) error {
 		p.at, p.stored = at, at
+		p.stale = true
 		for _, v := range p.views {
 			if err := v.Restore(rows); err != nil {
 				return err
@@ -140,6 +149,7 @@ func (p *Projection) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading back view %s: %w", p.name, err)
 	}
+	p.stale = false
 	return nil
 }
 

@@ -79,9 +79,10 @@ func (p *Projector) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run keeps the views up to date until ctx ends. See Loop.Run.
+// Run keeps the views up to date until ctx ends; where several processes share
+// them, while it is this one's turn. See Loop.Run and Shared.
 func (p *Projector) Run(ctx context.Context) error {
-	err := p.loop.Run(ctx)
+	err := p.run(ctx)
 	p.state.Store(&err)
 	return err
 }
@@ -164,7 +165,7 @@ func (s *serving) status(ctx context.Context) (st Status, err error) {
 	defer s.mu.RUnlock()
 	v := s.views[0]
 	err = s.gen.Snapshot(ctx, func(at Checkpoint, rows Rows) error {
-		st = Status{Name: v.Name(), Generation: s.gen.Number(), Position: at.Position}
+		st = Status{Name: v.Name(), Generation: at.Generation, Position: at.Position}
 		return rows("SELECT count(*) FROM ("+v.Relations()[0].Select+") AS v", nil, func(row []any) error {
 			st.Rows, _ = row[0].(int64)
 			return nil

@@ -37,13 +37,19 @@ type rebuild struct {
 // from the log, while the old ones serve, compares both at the position of the
 // swap and exchanges them, all or none. It needs no Run, and works beside it.
 // On ErrDiffers the new generations are set aside for inspection; on any other
-// error they are dropped. The old ones serve on.
+// error they are dropped. The old ones serve on. Where another process leads the
+// views, it reports ErrActive: that one can rebuild them.
 func (p *Projector) Rebuild(ctx context.Context, progress func(Progress), names ...string) ([]Rebuilt, error) {
 	p.rebuilding.Lock()
 	defer p.rebuilding.Unlock()
 	if len(names) == 0 {
 		names = p.names
 	}
+	ctx, give, err := p.lead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	r, err := p.begin(ctx, progress, names)
 	if err != nil {
 		return nil, errors.Join(err, r.drop())
