@@ -125,8 +125,10 @@ func (c StoreConfig) remote(id domain.LedgerID) (esdb.Config, error) {
 		from AccountConfig
 		to   *esdb.Account
 	}{
-		{c.Accounts.Writer, &to.Accounts.Writer}, {c.Accounts.Reader, &to.Accounts.Reader},
-		{c.Accounts.Disposer, &to.Accounts.Disposer}, {c.Accounts.Scavenger, &to.Accounts.Scavenger},
+		{c.Accounts.Writer, &to.Accounts.Writer},
+		{c.Accounts.Reader, &to.Accounts.Reader},
+		{c.Accounts.Disposer, &to.Accounts.Disposer},
+		{c.Accounts.Scavenger, &to.Accounts.Scavenger},
 	} {
 		if role.from.Name == "" {
 			continue

@@ -51,7 +51,7 @@ func (l *Lethe) openStore(ctx context.Context, dir string) (eventstore.Store, er
 	if l.many() {
 		return l.openRemoteStore(ctx)
 	}
-	return storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock})
+	return storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
 }
 
 // openRemoteStore opens the log that several processes share.

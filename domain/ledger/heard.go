@@ -89,7 +89,9 @@ type Scribe struct {
 }
 
 // NewScribe returns a scribe with a stream of its own.
-func (l *Ledger) NewScribe() *Scribe { return &Scribe{ledger: l, writer: domain.New[domain.WriterID]()} }
+func (l *Ledger) NewScribe() *Scribe {
+	return &Scribe{ledger: l, writer: domain.New[domain.WriterID]()}
+}
 
 // Note makes a note; nothing is appended.
 func (s *Scribe) Note(_ context.Context, typ domain.EventType, facts ...domain.Fact) (domain.Sealed, error) {
