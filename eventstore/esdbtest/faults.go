@@ -62,12 +62,12 @@ func (s *Server) Phantoms(stream string, n int) {
 }
 
 func (s *Server) host() string {
-	host, _, _ := net.SplitHostPort(s.Address()) //nolint:errcheck // an address of our own
+	host, _, _ := net.SplitHostPort(s.Address())
 	return host
 }
 
 func (s *Server) port() int {
-	_, port, _ := net.SplitHostPort(s.Address()) //nolint:errcheck // an address of our own
-	n, _ := strconv.Atoi(port)                   //nolint:errcheck // an address of our own
+	_, port, _ := net.SplitHostPort(s.Address())
+	n, _ := strconv.Atoi(port)
 	return n
 }

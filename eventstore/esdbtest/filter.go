@@ -19,13 +19,13 @@ const defaultWindow = 32
 func (r *reading) window() (window, int, error) {
 	f := r.options.GetFilter()
 	if f == nil {
-		return window{}, 0, nil
+		return window{server: r.s.index}, 0, nil
 	}
 	match, err := matcher(f)
 	if err != nil {
 		return window{}, 0, err
 	}
-	w := window{match: match, considered: defaultWindow}
+	w := window{match: match, considered: defaultWindow, server: r.s.index}
 	switch size := f.GetWindow().(type) {
 	case *api.ReadReq_Options_FilterOptions_Max:
 		w.considered = int(size.Max)

@@ -50,6 +50,8 @@ type Hooks struct {
 	// Shown tells how many of an append's events readers see at first; the rest is
 	// hidden from them until ShowAll.
 	Shown func(c Call) int
+	// Scavenge runs before a scavenge takes effect; its error fails the scavenge.
+	Scavenge func() error
 }
 
 // ErrCloseConnection as the answer of a hook closes the connection of the call,

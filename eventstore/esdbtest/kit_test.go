@@ -97,7 +97,7 @@ func (k *kit) failed(err error, trailers metadata.MD) string {
 			shown = append(shown, key+"="+strings.Join(trailers[key], ","))
 		}
 	}
-	return k.hide(s.Code().String() + ` "` + s.Message() + `" {` + strings.Join(shown, " ") + "}")
+	return k.hide(s.Code().String() + " " + strconv.Quote(s.Message()) + " {" + strings.Join(shown, " ") + "}")
 }
 
 // options make the first message of an append. The revision is a number, one of

@@ -2,6 +2,7 @@ package esdbtest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,10 @@ type ledger struct {
 	streams map[string][]*record // in order of revision
 	// gone are the positions of records that a scavenge removed: still valid
 	// places to read from.
-	gone         map[uint64]struct{}
+	gone map[uint64]struct{}
+	// swept says of a record which servers have scavenged it, a bit each; one that
+	// all have scavenged is no longer in the log.
+	swept        map[uint64]uint64
 	nextSeq      uint64
 	nextPosition uint64
 	// visible bounds what readers see; it lags behind nextSeq only while a batch
@@ -35,7 +39,7 @@ const firstPosition = 1000
 
 func newLedger(clock func() time.Time) *ledger {
 	return &ledger{
-		clock: clock, streams: map[string][]*record{}, gone: map[uint64]struct{}{},
+		clock: clock, streams: map[string][]*record{}, gone: map[uint64]struct{}{}, swept: map[uint64]uint64{},
 		nextPosition: firstPosition, changed: make(chan struct{}),
 	}
 }
@@ -49,9 +53,7 @@ func (l *ledger) fork() *ledger {
 	for name, events := range l.streams {
 		out.streams[name] = slices.Clone(events)
 	}
-	for p := range l.gone {
-		out.gone[p] = struct{}{}
-	}
+	out.gone, out.swept = maps.Clone(l.gone), maps.Clone(l.swept)
 	out.nextSeq, out.nextPosition, out.visible = l.nextSeq, l.nextPosition, l.nextSeq
 	return out
 }

@@ -109,6 +109,7 @@ type window struct {
 	match      func(*record) bool // nil matches everything
 	limit      uint64             // matches
 	considered int                // records looked at; 0 is no bound
+	server     int                // whose scavenges hide records
 }
 
 // seen are the records of the whole log that a reader with the bound can see.
@@ -151,7 +152,9 @@ func (l *ledger) readAll(bound, from uint64, backwards bool, w window) allPage {
 			page.done = false
 			return page
 		}
-		page.take(records[i], backwards, w.match)
+		if l.swept[records[i].seq]&(1<<w.server) == 0 {
+			page.take(records[i], backwards, w.match)
+		}
 	}
 }
 

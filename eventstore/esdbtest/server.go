@@ -33,7 +33,8 @@ type Server struct {
 	deposed bool         // believes that it leads
 	private *ledger      // holds events that nobody else has; nil for the shared log
 	conns   connections
-	scavenging
+
+	scavenge scavenging
 }
 
 // running is what ends when the server stops.
@@ -129,6 +130,7 @@ func (s *Server) Stop() {
 	}
 	s.cluster.forget(s)
 	r.split.close()
+	s.scavenge.forget()
 	s.conns.closeAll()
 	r.calls.Stop()
 	_ = r.admin.Close() // the listener is closed already, and says so
@@ -141,7 +143,7 @@ func (s *Server) Close() { s.cluster.Close() }
 func (s *Server) newCalls() *grpc.Server {
 	g := grpc.NewServer(
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(maxTransport),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(s.unary),
 		grpc.StreamInterceptor(s.stream),

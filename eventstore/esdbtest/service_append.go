@@ -8,14 +8,18 @@ import (
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // maxAppendSize bounds the data of an append; types and metadata do not count.
 const maxAppendSize = 1 << 20
 
-// maxMessage bounds one message of a caller.
-const maxMessage = 16<<20 - 1024
+// maxMessage bounds one message of a caller. The transport's own limit lies
+// above it, because its words would be others.
+const (
+	maxMessage   = 16<<20 - 1024
+	maxTransport = 64 << 20
+)
 
 // streams serves the Streams service of one server.
 type streams struct {
@@ -41,7 +45,10 @@ func (h streams) Append(in api.Streams_AppendServer) error {
 			break
 		}
 		if err != nil {
-			return received(err)
+			return err
+		}
+		if proto.Size(req) > maxMessage {
+			return fail(codes.ResourceExhausted, "Received message exceeds the maximum configured message size.")
 		}
 		if err := h.take(in.Context(), a, req); err != nil {
 			return err
@@ -55,14 +62,6 @@ func (h streams) Append(in api.Streams_AppendServer) error {
 		return err
 	}
 	return in.SendAndClose(a.answer(out))
-}
-
-// received names the limit of a message as the real server does.
-func received(err error) error {
-	if status.Code(err) == codes.ResourceExhausted {
-		return fail(codes.ResourceExhausted, "Received message exceeds the maximum configured message size.")
-	}
-	return err
 }
 
 // take receives one message. What is refused is refused at once, in the middle

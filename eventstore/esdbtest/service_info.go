@@ -37,6 +37,9 @@ func (s *Server) attend(ctx context.Context, method string) error {
 	if err := s.frozen.wait(ctx); err != nil {
 		return err
 	}
+	if _, err := s.cluster.users.caller(ctx); err != nil && s.cluster.users.secured {
+		return err
+	}
 	return s.hook(ctx, s.hooks.Load().Arrived, Call{Method: method})
 }
 
