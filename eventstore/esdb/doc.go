@@ -30,6 +30,8 @@
 // it is scavenged, and so does ReadAll; ReadStream hides them at once. A reader at
 // the head may see a part of an append for a moment.
 //
-// Not contained: the client ends the process (log.Fatalf) if a server sends an
+// Not contained: when a node that leads no more names a leader that cannot be
+// reached, the client abandons the connection it tried, and a few goroutines with
+// it, before anybody can close it. And the client ends the process (log.Fatalf) if a server sends an
 // event without a creation time. No server does.
 package esdb

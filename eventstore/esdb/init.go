@@ -58,7 +58,9 @@ type initializer struct {
 	done  []string
 }
 
-func (i *initializer) did(format string, args ...any) { i.done = append(i.done, fmt.Sprintf(format, args...)) }
+func (i *initializer) did(format string, args ...any) {
+	i.done = append(i.done, fmt.Sprintf(format, args...))
+}
 
 // A user is what the server tells of an account.
 type user struct {

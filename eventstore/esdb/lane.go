@@ -109,10 +109,15 @@ func guarded(ctx context.Context, c *client.Client, f func(ctx context.Context, 
 	return f(ctx, c)
 }
 
+const requiresLeader = "requires-leader"
+
 // leaderOnly puts requires-leader where it is sent: the client puts it into the
 // metadata of incoming calls, where nobody looks.
 func leaderOnly(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "requires-leader", "true")
+	if md, ok := metadata.FromOutgoingContext(ctx); ok && len(md.Get(requiresLeader)) > 0 {
+		return ctx // of a call within a call
+	}
+	return metadata.AppendToOutgoingContext(ctx, requiresLeader, "true")
 }
 
 // lane takes an idle lane to the leader of now, or makes one.
