@@ -31,12 +31,14 @@ type edge struct {
 	lethe    *Lethe
 	node     *ledger.Node
 	recorder *recorder.Recorder
-	gateway  *gateway.Gateway
-	admin    *http.Server
-	api      *api.Server
-	chat     *console.Chat // the upstream of a trial; nil otherwise
-	page     string        // the URL of the trial's page
-	listener struct{ gateway, admin net.Listener }
+	// recording is the ledger that the recorder records to.
+	recording *ledger.Ledger
+	gateway   *gateway.Gateway
+	admin     *http.Server
+	api       *api.Server
+	chat      *console.Chat // the upstream of a trial; nil otherwise
+	page      string        // the URL of the trial's page
+	listener  struct{ gateway, admin net.Listener }
 
 	running sync.WaitGroup
 	stop    context.CancelFunc // ends timers
@@ -72,9 +74,9 @@ func (l *Lethe) Serve(ctx context.Context, ready func(Addresses)) error {
 
 func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	l := e.lethe
-	recording := l.ledger
+	e.recording = l.ledger
 	if l.shared != nil {
-		e.node, recording = l.shared.node, l.shared.recording
+		e.node, e.recording = l.shared.node, l.shared.recording
 	} else if e.node, err = l.openNode(ctx); err != nil {
 		return at, err
 	}
@@ -85,7 +87,7 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 		return at, err
 	}
 	e.recorder, err = recorder.New(recorder.Options{ //nolint:contextcheck // its goroutines end with Close, behind ctx
-		Ledger: recording, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
+		Ledger: e.recording, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
 		MAC:    func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
 		Failed: func(err error) { l.log.Error().Err(err).Msg("recording waits; it is tried again, and reading slows") },
 	})

@@ -29,6 +29,12 @@ var (
 	metricLag       = desc("lethe_view_lag_events", "Events that a view is behind the log.", "view")
 	metricJournal   = desc("lethe_journal_lines", "Lines of the erasure journal.")
 	metricDead      = desc("lethe_keys_destroyed", "Keys that the journal names as destroyed.")
+	metricPending   = desc("lethe_outbox_pending_events", "Events that the log has not taken yet.")
+	metricHeld      = desc("lethe_outbox_pending_bytes", "Their bytes.")
+	metricOldest    = desc("lethe_outbox_oldest_seconds", "Age of the oldest of them.")
+	metricShipped   = desc("lethe_outbox_shipped_total", "Events that stand in the log.")
+	metricTooLate   = desc("lethe_outbox_late_total", "Events that came too late: their keys were destroyed meanwhile.", "written")
+	metricUnsettled = desc("lethe_outbox_unknown_total", "Appends whose outcome was unknown at first.")
 	metricClock     = desc("lethe_clock_trusted", "1 while keys are issued and destroyed by the clock.")
 )
 
@@ -45,6 +51,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	c.gateway(s)
 	c.recording(s)
 	c.ledger(s)
+	c.shared(s)
 }
 
 type sink chan<- prometheus.Metric
@@ -75,7 +82,7 @@ func (c *collector) gateway(s sink) {
 }
 
 func (c *collector) recording(s sink) {
-	n, l := c.edge.recorder.Counts(), c.edge.lethe.ledger.Counts()
+	n, l := c.edge.recorder.Counts(), c.edge.recording.Counts()
 	s.counter(metricHanded, float64(n.Messages.Load()))
 	s.counter(metricRecorded, float64(n.Recorded.Load()))
 	s.counter(metricDiscarded, float64(n.Discarded.Load()))
@@ -84,6 +91,22 @@ func (c *collector) recording(s sink) {
 	s.gauge(metricWaiting, float64(c.edge.recorder.Waiting()))
 	s.counter(metricLate, float64(l.Late.Load()))
 	s.counter(metricEvents, float64(l.Events.Load()))
+}
+
+// shared counts what only processes beyond one machine have.
+func (c *collector) shared(s sink) {
+	many := c.edge.lethe.shared
+	if many == nil {
+		return
+	}
+	stats, shipped := many.outbox.Stats(), many.relay.Counts()
+	s.gauge(metricPending, float64(stats.Pending.Events))
+	s.gauge(metricHeld, float64(stats.Pending.Bytes))
+	s.gauge(metricOldest, many.behind().Seconds())
+	s.counter(metricShipped, float64(shipped.Shipped.Load()))
+	s.counter(metricTooLate, float64(shipped.Dropped.Load()), "no")
+	s.counter(metricTooLate, float64(shipped.Unsure.Load()), "unsure")
+	s.counter(metricUnsettled, float64(shipped.Unknown.Load()))
 }
 
 func (c *collector) ledger(s sink) {

@@ -3,7 +3,6 @@ package lethe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -112,35 +111,4 @@ func (l *Lethe) Ready() error {
 		return errors.New("not taking connections")
 	}
 	return nil
-}
-
-// Doctor implements api.Service: what an operator should know.
-func (l *Lethe) Doctor(ctx context.Context, _ api.Caller) (api.Doctor, error) {
-	var d api.Doctor
-	add := func(level, subject, message string) {
-		d.Findings = append(d.Findings, api.Finding{Level: level, Subject: subject, Message: message})
-	}
-	if !l.currentPolicy().Reviewed {
-		add("warning", "policy", "The policy was not reviewed by a controller: purposes, classes and periods are built in. Write one in lethe.yaml.")
-	}
-	if err := l.clock.trusted(); err != nil {
-		add("warning", "clock", fmt.Sprintf("No key is issued or destroyed by the clock: %v.", err))
-	} else {
-		add("ok", "clock", "The clock is trusted.")
-	}
-	if err := l.views.Err(); err != nil {
-		add("error", "views", fmt.Sprintf("The views do not move: %v.", err))
-	} else {
-		add("ok", "views", "The views follow the log.")
-	}
-	status, err := l.ring.Status(ctx)
-	if err != nil {
-		return d, err
-	}
-	if status.Fenced > 0 {
-		add("warning", "erasures", fmt.Sprintf("%d persons are fenced: an erasure is not finished. It is tried again each minute; see the log.", status.Fenced))
-	}
-	add("ok", "journal", fmt.Sprintf("%d lines in the log and in %s.", l.journal.Lines(), l.cfg.Journal.Path))
-	l.examine(add)
-	return d, nil
 }
