@@ -86,4 +86,23 @@ func (c *check) vault() {
 	}
 }
 
-func (c *check) postgres() { c.unbuilt("views.engine", viewsPostgres, "write "+viewsSQLite) }
+func (c *check) postgres() {
+	v := c.config.Views
+	u, err := url.Parse(v.URL)
+	switch {
+	case v.URL == "":
+		c.add("views.url", "is missing: say where PostgreSQL is, such as postgres://lethe@host:5432/lethe?sslmode=verify-full")
+	case err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql":
+		c.add("views.url", "is no address of PostgreSQL: write postgres://USER@HOST:5432/DATABASE?sslmode=verify-full")
+	case hasPassword(u):
+		c.add("views.url", "holds a password: name its file under views.password_file")
+	}
+	if v.PasswordFile != "" {
+		c.file("views.password_file", v.PasswordFile, "the password of the views")
+	}
+}
+
+func hasPassword(u *url.URL) bool {
+	_, set := u.User.Password()
+	return set
+}

@@ -1,7 +1,9 @@
 package lethe
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
@@ -149,4 +151,21 @@ func secretFile(path string) (string, error) {
 		return "", err
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// address is the URL with the password of the password file.
+func (c ViewsConfig) address() (string, error) {
+	if c.PasswordFile == "" {
+		return c.URL, nil
+	}
+	password, err := secretFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("password of the views: %w", err)
+	}
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return "", errors.New("views.url is no URL")
+	}
+	u.User = url.UserPassword(u.User.Username(), password)
+	return u.String(), nil
 }

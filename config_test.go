@@ -144,7 +144,7 @@ lethe.yaml:33: store.accounts.writer.password_file: none cannot be read: give th
 	{"engines", []string{"engine: embedded", "engine: eventstoredb, url: \"esdb://user:secret@x\"", "custodian: embedded", "custodian: hsm", "engine: sqlite", "engine: postgres"}, `
 lethe.yaml:33: store.url: holds a password: name accounts and their password files under store.accounts
 lethe.yaml:34: keys.custodian: "hsm" is not known: write one of embedded, vault
-lethe.yaml:35: views.engine: postgres is not in this release: write sqlite`},
+lethe.yaml:35: views.url: is missing: say where PostgreSQL is, such as postgres://lethe@host:5432/lethe?sslmode=verify-full`},
 	{"not built", []string{
 		"      flush:", "      record: before-forward\n      on_ledger_failure: pass\n      after_erasure: refuse\n      recipient: \"json:/to\"\n      flush:",
 		"{cookie: user}, {query: user}", "{upstream_header: X}, {forward_auth: \"http://x\"}, {first_message: \"json:/t\"}, {jwt: {jwks: \"https://x\"}}",

@@ -14,6 +14,7 @@ import (
 	"github.com/lethe-ledger/lethe/keys"
 	keysengine "github.com/lethe-ledger/lethe/keys/embedded"
 	"github.com/lethe-ledger/lethe/projections"
+	"github.com/lethe-ledger/lethe/projections/postgres"
 	"github.com/lethe-ledger/lethe/projections/sqlite"
 )
 
@@ -64,8 +65,23 @@ func (l *Lethe) openRemoteStore(ctx context.Context) (eventstore.Store, error) {
 	return esdb.Open(ctx, c)
 }
 
-func (l *Lethe) openViewEngine(context.Context) (projections.Engine, error) {
-	return sqlite.New(filepath.Join(l.cfg.Data, "views"), sqlite.OS{})
+func (l *Lethe) openViewEngine(ctx context.Context) (projections.Engine, error) {
+	if l.cfg.Views.Engine != viewsPostgres {
+		return sqlite.New(filepath.Join(l.cfg.Data, "views"), sqlite.OS{})
+	}
+	address, err := l.cfg.Views.address()
+	if err != nil {
+		return nil, err
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		name = "" // it is only shown
+	}
+	e, err := postgres.Open(ctx, address, postgres.Options{Schema: "lethe_" + string(l.cfg.Ledger), Name: name})
+	if err != nil {
+		return nil, fmt.Errorf("opening the views: %w", err)
+	}
+	return e, nil
 }
 
 // exists reports whether something stands at a path; what cannot be looked at

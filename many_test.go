@@ -24,7 +24,13 @@ func remoteConfig(t *testing.T, dir, up string, s *esdbtest.Server) *Config {
 // receipt, dispose, rebuild, and all of it again after a restart.
 func TestTheMainJobOnEventStoreDB(t *testing.T) {
 	dir, up, log := t.TempDir(), upstream(t), logServer(t)
-	r := serve(t, remoteConfig(t, dir, up, log))
+	mainJob(t, func() *Config { return remoteConfig(t, dir, up, log) })
+}
+
+// mainJob is the whole walk on any engines, twice.
+func mainJob(t *testing.T, config func() *Config) {
+	t.Helper()
+	r := serve(t, config())
 	ada, bob := dial(t, r.Gateway, "ada"), dial(t, r.Gateway, "bob")
 	ada.talk(t, 300)
 	bob.talk(t, 10)
@@ -46,7 +52,7 @@ func TestTheMainJobOnEventStoreDB(t *testing.T) {
 	sameAsRebuilt(t, r)
 	r.stop()
 
-	again := serve(t, remoteConfig(t, dir, up, log))
+	again := serve(t, config())
 	if s := again.show(t, "bob"); records(s, "messages", "present") != 30 {
 		t.Errorf("after a restart: %+v", s)
 	}

@@ -3,6 +3,7 @@ package lethe
 import (
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 type views struct {
 	*projections.Projector
 	lethe  *Lethe
+	engine projections.Engine
 	leaves *tlog.Log
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -39,7 +41,7 @@ func (l *Lethe) openViews(ctx context.Context) error {
 		return errors.Join(err, p.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	v := &views{Projector: p, lethe: l, leaves: leaves, stop: stop}
+	v := &views{Projector: p, lethe: l, engine: engine, leaves: leaves, stop: stop}
 	v.done.Go(func() { v.run(running, "views", p.Run) })
 	v.done.Go(func() {
 		v.run(running, "leaf entries", projections.NewSinkLoop(l.store, opt, "leaves", leaves).Run)
@@ -87,7 +89,11 @@ func (v *views) run(ctx context.Context, what string, loop func(context.Context)
 func (v *views) close(context.Context) error {
 	v.stop()
 	v.done.Wait()
-	return v.Close()
+	err := v.Close()
+	if shared, ok := v.engine.(io.Closer); ok {
+		err = errors.Join(err, shared.Close())
+	}
+	return err
 }
 
 // catchUp is how long a reader waits for the views to reach what was in the log

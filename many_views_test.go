@@ -1,0 +1,43 @@
+package lethe
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/lethe-ledger/lethe/projections/postgres/pgtest"
+)
+
+// viewServer is a database for views; where there is no server to start the test
+// is skipped.
+func viewServer(t *testing.T) string {
+	t.Helper()
+	s, err := pgtest.New(t.Context())
+	if errors.Is(err, pgtest.ErrMissing) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	name, err := s.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestTheMainJobWithViewsInPostgreSQL is the same walk with the log and the views
+// beyond this machine.
+func TestTheMainJobWithViewsInPostgreSQL(t *testing.T) {
+	dir, up, log, database := t.TempDir(), upstream(t), logServer(t), viewServer(t)
+	mainJob(t, func() *Config {
+		c := remoteConfig(t, dir, up, log)
+		c.Views = ViewsConfig{Engine: viewsPostgres, URL: database}
+		return c
+	})
+}
