@@ -1,0 +1,92 @@
+package vault_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"go.uber.org/goleak"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/keys"
+	"github.com/lethe-ledger/lethe/keys/keytest"
+	"github.com/lethe-ledger/lethe/keys/vault"
+	"github.com/lethe-ledger/lethe/keys/vault/vaulttest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// TestContract: the whole suite, on both storages.
+func TestContract(t *testing.T) {
+	for _, storage := range []string{vaulttest.InMemory, vaulttest.Raft} {
+		t.Run(storage, func(t *testing.T) {
+			s := vaulttest.Start(t, vaulttest.Options{Storage: storage})
+			places := newLedgers(t, s)
+			keytest.Run(t, places.open)
+		})
+	}
+}
+
+// ledgers are many ledgers on one server, one for each place.
+type ledgers struct {
+	server *vaulttest.Server
+	admin  *api.Client
+
+	mu    sync.Mutex // guards names
+	names map[string]domain.LedgerID
+}
+
+func newLedgers(t testing.TB, s *vaulttest.Server) *ledgers {
+	t.Helper()
+	return &ledgers{server: s, admin: adminOf(t, s), names: map[string]domain.LedgerID{}}
+}
+
+func adminOf(t testing.TB, s *vaulttest.Server) *api.Client {
+	t.Helper()
+	config := api.DefaultConfig()
+	config.Address = s.Addr
+	a, err := api.NewClient(config)
+	must(t, err)
+	a.SetToken(s.RootToken)
+	t.Cleanup(config.HttpClient.CloseIdleConnections)
+	return a
+}
+
+func (l *ledgers) open(place string) (keys.Custodian, error) {
+	l.mu.Lock()
+	name, known := l.names[place]
+	if !known {
+		name = domain.LedgerID(fmt.Sprintf("t%d", len(l.names)))
+		l.names[place] = name
+	}
+	l.mu.Unlock()
+	if !known {
+		if err := vault.Init(context.Background(), l.admin, small(name)); err != nil {
+			return nil, err
+		}
+	}
+	return vault.Open(context.Background(), optionsFor(l.server, name))
+}
+
+// small is a ledger of a few tables, so that they are shared.
+func small(l domain.LedgerID) vault.InitOptions {
+	return vault.InitOptions{Ledger: l, Directory: 3, Records: 2, Clock: time.Now}
+}
+
+func optionsFor(s *vaulttest.Server, l domain.LedgerID) vault.Options {
+	return vault.Options{
+		Address: s.Addr, Ledger: l, Clock: time.Now, Auth: vault.Token{Read: func() (string, error) { return s.RootToken, nil }},
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

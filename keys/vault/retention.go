@@ -1,0 +1,386 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/seal"
+	"github.com/lethe-ledger/lethe/keys"
+)
+
+// A retained bucket is a retention record as its page holds it:
+//
+//	version ‖ destroyed u8 ‖ due ‖ journal u64 ‖ lp(Transit key)
+//	  ‖ lp(wrapped data key) ‖ bundle id[16] ‖ lp(sealed R)      while it lives
+//
+// Behind the destruction the Transit key's name stays until that key is gone, too.
+type retained struct {
+	keys.RetentionRecord
+	box
+}
+
+func (r retained) encode() []byte {
+	out := []byte{recordVersion, 0}
+	if r.Destroyed {
+		out[1] = 1
+	}
+	out = appendTime(out, r.Due)
+	out = binary.BigEndian.AppendUint64(out, r.Journal)
+	out = domain.AppendLPString(out, string(r.Key))
+	if r.Destroyed {
+		return out
+	}
+	out = domain.AppendLPString(out, r.Wrapped)
+	out = append(out, r.ID[:]...)
+	return domain.AppendLP(out, r.Sealed)
+}
+
+func decodeRetained(k domain.RetentionKey, raw []byte) (retained, error) {
+	in := reader{rest: raw}
+	version, destroyed := in.byte(), in.byte()
+	r := retained{RetentionRecord: keys.RetentionRecord{RetentionKey: k, Destroyed: destroyed == 1, Due: in.time(), Journal: in.u64()}}
+	r.Key = keyName(in.lp())
+	if !r.Destroyed {
+		r.Wrapped = string(in.lp())
+		copy(r.ID[:], in.take(len(r.ID)))
+		r.Sealed = in.lp()
+	}
+	if in.failed || len(in.rest) > 0 || version != recordVersion || destroyed > 1 {
+		return r, errRecord
+	}
+	return r, nil
+}
+
+// retentionPlace binds an R to its bucket.
+func retentionPlace(k domain.RetentionKey) place {
+	name := []byte{}
+	for _, part := range []string{string(k.Class), string(k.Tier), string(k.Bucket)} {
+		name = domain.AppendLPString(name, part)
+	}
+	sum := sha256.Sum256(name)
+	return place{kind: ofRetention, scope: domain.Obligated, owner: [16]byte(sum[:16])}
+}
+
+// pageOf names the page of a bucket: a day of minutes, a month of hours or days,
+// a year of months, a year. The largest has 1440 records, about 400 kB.
+func pageOf(b domain.Bucket) string {
+	switch b.Width() {
+	case domain.Minute:
+		return string(b[:len("2006-01-02")])
+	case domain.HourW, domain.Day:
+		return string(b[:len("2006-01")])
+	case domain.Month, domain.Year:
+		return string(b[:len("2006")])
+	}
+	return ""
+}
+
+// A page is one table of retention records.
+type page struct {
+	class domain.Class
+	tier  domain.Tier
+	name  string
+}
+
+func (p page) path() string { return "retention/" + p.indexed() }
+
+func (p page) indexed() string { return string(p.class) + "/" + string(p.tier) + "/" + p.name }
+
+func parsePage(s string) (page, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) != 3 {
+		return page{}, errRecord
+	}
+	return page{domain.Class(parts[0]), domain.Tier(parts[1]), parts[2]}, nil
+}
+
+func pageFor(k domain.RetentionKey) (page, error) {
+	p := page{k.Class, k.Tier, pageOf(k.Bucket)}
+	if err := k.Class.Validate(); err != nil {
+		return p, err
+	}
+	if err := k.Tier.Validate(); err != nil {
+		return p, err
+	}
+	_, err := domain.ParseBucket(string(k.Bucket))
+	return p, err
+}
+
+// Retention returns a record and, while it lives, its key: two calls, or none
+// where this process read it a moment before.
+func (c *Custodian) Retention(ctx context.Context, k domain.RetentionKey) (keys.RetentionRecord, seal.Secret, error) {
+	p, err := pageFor(k)
+	if err != nil {
+		return keys.RetentionRecord{}, seal.Secret{}, err
+	}
+	release, err := c.recent.turns.take(ctx, k.String())
+	if err != nil {
+		return keys.RetentionRecord{}, seal.Secret{}, err
+	}
+	defer release()
+	if rec, key, ok := c.recent.get(k); ok && !c.client.closed.Load() {
+		return rec, key, nil
+	}
+	for before := keyName(""); ; {
+		rec, key, name, err := c.readRetained(ctx, p, k)
+		if !errors.Is(err, errNoKey) || name == before {
+			return rec, key, inner(err)
+		}
+		before = name // destroyed between the page and the key: look again
+	}
+}
+
+func (c *Custodian) readRetained(ctx context.Context, p page, k domain.RetentionKey) (rec keys.RetentionRecord, key seal.Secret, name keyName, err error) {
+	age := c.recent.age()
+	s, err := c.tables.orEmpty(ctx, p.path())
+	if err != nil {
+		return rec, key, "", err
+	}
+	raw, ok := s.table[string(k.Bucket)]
+	if !ok {
+		return rec, key, "", c.found(ctx, errAbsent)
+	}
+	r, err := decodeRetained(k, raw)
+	if err != nil {
+		return rec, key, "", err
+	}
+	rec, key, err = c.openRetained(ctx, r, age)
+	return rec, key, r.Key, err
+}
+
+// openRetained reads R out of a record and remembers it. Errors: errNoKey.
+func (c *Custodian) openRetained(ctx context.Context, r retained, age uint64) (rec keys.RetentionRecord, key seal.Secret, err error) {
+	if r.Destroyed {
+		return r.RetentionRecord, key, nil
+	}
+	entries, wrapping, err := c.vessels.open(ctx, retentionPlace(r.RetentionKey), r.box)
+	if err != nil {
+		return rec, key, err
+	}
+	wrapping.plain.Zero()
+	defer clear(entries)
+	if copy(key[:], entries) != len(entries) || len(entries) != len(key) {
+		return rec, key, errRecord
+	}
+	c.recent.put(r.RetentionRecord, key, age)
+	return r.RetentionRecord, key, nil
+}
+
+// IssueRetention makes the key if there is no record. Its Transit key comes
+// first, its place in the index second, the record last.
+func (c *Custodian) IssueRetention(ctx context.Context, k domain.RetentionKey, due time.Time) (keys.RetentionRecord, seal.Secret, error) {
+	rec, key, err := c.Retention(ctx, k)
+	if !isAbsent(err) {
+		return rec, key, err
+	}
+	p, err := pageFor(k)
+	if err != nil {
+		return rec, key, err
+	}
+	fresh, err := c.newRetained(ctx, k, due)
+	if err != nil {
+		return rec, key, err
+	}
+	if err := c.enlist(ctx, indexRetention+p.indexed(), nil); err != nil {
+		return rec, key, err
+	}
+	var stands []byte
+	age := c.recent.age()
+	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+		stands = fresh
+		if raw, ok := t[string(k.Bucket)]; ok {
+			stands = raw
+			return false, nil
+		}
+		t[string(k.Bucket)] = fresh
+		return true, nil
+	})
+	if err != nil {
+		return rec, key, err
+	}
+	r, err := decodeRetained(k, stands)
+	if err != nil {
+		return rec, key, err
+	}
+	if rec, key, err = c.openRetained(ctx, r, age); errors.Is(err, errNoKey) {
+		return c.Retention(ctx, k) // destroyed meanwhile
+	}
+	return rec, key, inner(err)
+}
+
+// newRetained makes R under a Transit key of its own.
+func (c *Custodian) newRetained(ctx context.Context, k domain.RetentionKey, due time.Time) ([]byte, error) {
+	p := retentionPlace(k)
+	wrapping, err := c.transit.issue(ctx, newKeyName(c.ledger, p.kind, []byte(k.String()), c.clock()))
+	if err != nil {
+		return nil, inner(err)
+	}
+	defer wrapping.plain.Zero()
+	secret := newSecret()
+	defer secret.Zero()
+	r := retained{RetentionRecord: keys.RetentionRecord{RetentionKey: k, Due: due.UTC()}}
+	if r.box, err = c.vessels.seal(p, wrapping, secret[:]); err != nil {
+		return nil, err
+	}
+	return r.encode(), nil
+}
+
+// SetDue brings a due date forward.
+func (c *Custodian) SetDue(ctx context.Context, k domain.RetentionKey, due time.Time) error {
+	p, err := pageFor(k)
+	if err != nil {
+		return err
+	}
+	defer c.recent.drop(k)
+	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+		raw, ok := t[string(k.Bucket)]
+		if !ok {
+			return false, domain.ErrNotFound
+		}
+		r, err := decodeRetained(k, raw)
+		if err != nil || r.Destroyed || !due.Before(r.Due) {
+			return false, err
+		}
+		r.Due = due.UTC()
+		t[string(k.Bucket)] = r.encode()
+		return true, nil
+	})
+	if isAbsent(err) {
+		return c.found(ctx, errAbsent)
+	}
+	return err
+}
+
+// DestroyRetention destroys keys, page by page: the records are marked in one
+// write, then the Transit keys die, then their names go.
+func (c *Custodian) DestroyRetention(ctx context.Context, ks []domain.RetentionKey, journal uint64) error {
+	byPage := map[page][]domain.RetentionKey{}
+	for _, k := range ks {
+		p, err := pageFor(k)
+		if err != nil {
+			return err
+		}
+		byPage[p] = append(byPage[p], k)
+	}
+	for p, ks := range byPage {
+		if err := c.destroyPage(ctx, p, ks, journal); err != nil {
+			return fmt.Errorf("destroying retention keys: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Custodian) destroyPage(ctx context.Context, p page, ks []domain.RetentionKey, journal uint64) error {
+	defer c.recent.drop(ks...)
+	if err := c.enlist(ctx, indexRetention+p.indexed(), nil); err != nil {
+		return err
+	}
+	var doomed []keyName
+	_, err := c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (changed bool, err error) {
+		doomed = nil
+		for _, k := range ks {
+			name, marked, err := mark(t, k, journal)
+			if err != nil {
+				return false, err
+			}
+			if name != "" {
+				doomed = append(doomed, name)
+			}
+			changed = changed || marked
+		}
+		return changed, nil
+	})
+	if err != nil || len(doomed) == 0 {
+		return err
+	}
+	c.recent.drop(ks...)
+	if err := c.transit.destroy(ctx, doomed...); err != nil {
+		return err
+	}
+	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+		return unname(t, ks)
+	})
+	return err
+}
+
+// mark marks one record as destroyed and returns the Transit key that is to die.
+func mark(t table, k domain.RetentionKey, journal uint64) (name keyName, changed bool, err error) {
+	r := retained{RetentionRecord: keys.RetentionRecord{RetentionKey: k}}
+	if raw, ok := t[string(k.Bucket)]; ok {
+		if r, err = decodeRetained(k, raw); err != nil || r.Destroyed {
+			return r.Key, false, err
+		}
+	}
+	r.Destroyed, r.Journal = true, journal
+	t[string(k.Bucket)] = r.encode()
+	return r.Key, true, nil
+}
+
+// unname takes the names of Transit keys that are gone out of their records.
+func unname(t table, ks []domain.RetentionKey) (changed bool, err error) {
+	for _, k := range ks {
+		r, err := decodeRetained(k, t[string(k.Bucket)])
+		if err != nil {
+			return false, err
+		}
+		if r.Key != "" {
+			r.Key, changed = "", true
+			t[string(k.Bucket)] = r.encode()
+		}
+	}
+	return changed, nil
+}
+
+// EachRetention calls each for every record in order.
+func (c *Custodian) EachRetention(ctx context.Context, each func(keys.RetentionRecord) bool) error {
+	var pages []page
+	err := c.eachIndexed(ctx, indexRetention, func(name string, _ []byte) (bool, error) {
+		p, err := parsePage(name)
+		pages = append(pages, p)
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	tables := make([]snapshot, len(pages))
+	for i := 0; i < len(pages); i += readers {
+		err := together(min(readers, len(pages)-i), func(n int) (err error) {
+			tables[i+n], err = c.tables.orEmpty(ctx, pages[i+n].path())
+			return err
+		})
+		if err != nil {
+			return inner(err)
+		}
+	}
+	return eachRecord(pages, tables, each)
+}
+
+func eachRecord(pages []page, tables []snapshot, each func(keys.RetentionRecord) bool) error {
+	var all []keys.RetentionRecord
+	for i, p := range pages {
+		for bucket, raw := range tables[i].table {
+			r, err := decodeRetained(domain.RetentionKey{Class: p.class, Tier: p.tier, Bucket: domain.Bucket(bucket)}, raw)
+			if err != nil {
+				return err
+			}
+			all = append(all, r.RetentionRecord)
+		}
+	}
+	slices.SortFunc(all, func(a, b keys.RetentionRecord) int {
+		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Tier, b.Tier), cmp.Compare(a.Bucket, b.Bucket))
+	})
+	for _, rec := range all {
+		if !each(rec) {
+			return nil
+		}
+	}
+	return nil
+}
