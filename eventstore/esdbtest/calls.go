@@ -77,14 +77,25 @@ func (s *Server) mayAnswer(ctx context.Context, c Call) error {
 	switch {
 	case leader == s || apart || (deposed && reads):
 		return nil
-	case !deposed && !requiresLeader(ctx) && (reads || leader != nil):
+	case !deposed && !requiresLeader(ctx) && reads:
 		return nil
+	case !deposed && !requiresLeader(ctx) && leader != nil:
+		return leader.forwarded()
 	case leader == nil && requiresLeader(ctx):
 		return NoLeader()
 	case leader == nil:
 		return Unavailable()
 	}
 	return NotLeader(leader.host(), leader.port())
+}
+
+// forwarded: a write that a follower passes on is lost on a leader that does not
+// answer.
+func (s *Server) forwarded() error {
+	if _, runs := s.Instance(); !runs || s.frozen.isShut() {
+		return Aborted()
+	}
+	return nil
 }
 
 func requiresLeader(ctx context.Context) bool {
@@ -141,12 +152,16 @@ func (s *Server) beforeCommit(ctx context.Context, c Call) (int, error) {
 	return run, s.frozen.wait(ctx)
 }
 
-// commit decides and writes, unless the server was stopped since.
+// commit decides and writes, unless the server was stopped or deposed since.
 func (s *Server) commit(run int, write func(*ledger) outcome) (outcome, error) {
+	leader := s.cluster.Leader()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if run != s.run {
+	if run != s.run || (s.deposed && leader == nil) {
 		return outcome{}, Unavailable()
+	}
+	if s.deposed {
+		return outcome{}, NotLeader(leader.host(), leader.port())
 	}
 	if s.private == nil {
 		return write(s.cluster.shared), nil

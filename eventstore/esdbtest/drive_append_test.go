@@ -49,7 +49,7 @@ func (k *kit) service(name string) string {
 
 func (k *kit) requiring(value string) *kit {
 	ctx := metadata.AppendToOutgoingContext(k.ctx, "requires-leader", value)
-	return &kit{t: k.t, id: k.id, s: k.s, c: k.c, con: k.con, ctx: ctx, ids: k.ids, labels: k.labels}
+	return &kit{t: k.t, id: k.id, s: k.s, c: k.c, con: k.con, ctx: ctx, mu: k.mu, ids: k.ids, labels: k.labels}
 }
 
 func featureDrivers() map[string]driver {

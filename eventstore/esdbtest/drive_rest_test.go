@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +45,7 @@ func count(answers []string, prefix string) int {
 // another is a second connection to the same server.
 func (k *kit) another() *kit {
 	con := dial(k.t, k.s)
-	return &kit{t: k.t, id: k.id, s: k.s, c: api.NewStreamsClient(con), con: con, ctx: k.ctx, ids: k.ids, labels: k.labels}
+	return &kit{t: k.t, id: k.id, s: k.s, c: api.NewStreamsClient(con), con: con, ctx: k.ctx, mu: k.mu, ids: k.ids, labels: k.labels}
 }
 
 func concurrencyDrivers() map[string]driver {
@@ -566,19 +568,19 @@ func timing() map[string]func(string) string {
 		"K09": number("torn "), // how often a reader meets half a batch
 		"K10": number("distinct true, "),
 		"U05": func(s string) string { // when caught-up comes between live events
-			if strings.Count(s, "caught-up") != 1 {
+			live, _ := strings.CutPrefix(s, "conf ¦ live → ")
+			ranges := slices.DeleteFunc(strings.Fields(live), func(f string) bool { return f == "caught-up" })
+			if strings.Count(s, "caught-up") != 1 || !gapless(ranges) {
 				return s
 			}
-			numbers := strings.FieldsFunc(strings.NewReplacer("conf ¦ live → ", "", "caught-up", "", "#", "", "..", " ").Replace(s), func(r rune) bool { return r == ' ' })
-			for i := 2; i < len(numbers)-1; i += 2 {
-				a, _ := strconv.Atoi(numbers[i-1])
-				if numbers[i] != strconv.Itoa(a+1) {
-					return s
-				}
-			}
-			return "in order from " + numbers[0] + " to " + numbers[len(numbers)-1]
+			return "gapless to " + last(ranges)
 		},
 	}
+}
+
+// last is where the last of some ranges ends.
+func last(ranges []string) string {
+	return strings.TrimLeft(regexp.MustCompile(`#\d+$`).FindString(ranges[len(ranges)-1]), "#")
 }
 
 // departures lists where the server answers otherwise than the real one, and why.

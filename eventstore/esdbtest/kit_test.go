@@ -35,7 +35,7 @@ type kit struct {
 	con *grpc.ClientConn
 	ctx context.Context
 
-	mu     sync.Mutex
+	mu     *sync.Mutex
 	ids    map[string]uuid.UUID
 	labels map[uuid.UUID]string
 }
@@ -53,7 +53,7 @@ func dial(t *testing.T, s *Server) *grpc.ClientConn {
 func newKit(t *testing.T, id string, s *Server, con *grpc.ClientConn) *kit {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
-	return &kit{t: t, id: id, s: s, con: con, c: api.NewStreamsClient(con), ctx: ctx, ids: map[string]uuid.UUID{}, labels: map[uuid.UUID]string{}}
+	return &kit{t: t, id: id, s: s, con: con, c: api.NewStreamsClient(con), ctx: ctx, mu: &sync.Mutex{}, ids: map[string]uuid.UUID{}, labels: map[uuid.UUID]string{}}
 }
 
 // st names a stream of the rule.

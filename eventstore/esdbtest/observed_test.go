@@ -2,6 +2,7 @@ package esdbtest
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -61,11 +62,8 @@ func TestObserved(t *testing.T) {
 		t.Run(o.id, func(t *testing.T) {
 			got := drive(newKit(t, o.id, s, con))
 			holds = same(o, got)
-			switch {
-			case departs && holds:
-				t.Errorf("listed as a departure (%s), but answers as observed:\n%s", reason, got)
-			case !departs && !holds:
-				t.Errorf("%s\n got  %s\n want %s", o.did, got, o.answer)
+			if problem := judged(o, got, reason, departs); problem != "" {
+				t.Error(problem)
 			}
 		})
 		count := groups[o.id[:1]]
@@ -95,6 +93,44 @@ func same(o observation, got string) bool {
 		return strings.HasPrefix(got, begin)
 	}
 	return got == want
+}
+
+// judged is what is wrong with an answer: it must be the observed one, except
+// where a departure is listed, and there it must not.
+func judged(o observation, got, reason string, departs bool) string {
+	holds := same(o, got)
+	switch {
+	case departs && holds:
+		return fmt.Sprintf("listed as a departure (%s), but answers as observed:\n%s", reason, got)
+	case !departs && !holds:
+		return fmt.Sprintf("%s\n got  %s\n want %s", o.did, got, o.answer)
+	}
+	return ""
+}
+
+func TestObservedCanFail(t *testing.T) {
+	for _, c := range []struct {
+		o       observation
+		got     string
+		departs bool
+		fails   bool
+	}{
+		{observation{id: "A01", answer: "ok"}, "ok", false, false},
+		{observation{id: "A01", answer: "ok"}, "ok rev=1", false, true},
+		{observation{id: "A01", answer: "ok"}, "ok", true, true},
+		{observation{id: "A01", answer: "ok"}, "not ok", true, false},
+		{observation{id: "D12", answer: "cut sh…"}, "cut short", false, false},
+		{observation{id: "D12", answer: "cut sh…"}, "cut off", false, true},
+		{observation{id: "I38", answer: "6 ok, 1 distinct"}, "9 ok, 1 distinct", false, false},
+		{observation{id: "I38", answer: "6 ok, 1 distinct"}, "9 ok, 2 distinct", false, true},
+		{observation{id: "U05", answer: "conf ¦ live → #0..#15 caught-up #16..#49"}, "conf ¦ live → #0..#3 caught-up #4..#49", false, false},
+		{observation{id: "U05", answer: "conf ¦ live → #0..#15 caught-up #16..#49"}, "conf ¦ live → #0..#3 caught-up #5..#49", false, true},
+		{observation{id: "U05", answer: "conf ¦ live → #0..#15 caught-up #16..#49"}, "conf ¦ live → #0..#49", false, true},
+	} {
+		if problem := judged(c.o, c.got, "reason", c.departs); (problem != "") != c.fails {
+			t.Errorf("%v, got %q, departs %t: %q", c.o, c.got, c.departs, problem)
+		}
+	}
 }
 
 // parts joins the parts of an answer.
