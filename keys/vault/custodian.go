@@ -27,8 +27,13 @@ type Options struct {
 	Address   string // of the API, such as https://vault.internal:8200
 	Namespace string // of Vault Enterprise; empty elsewhere
 	CACert    string // file with the authority of the server's certificate; empty: the system's
-	Ledger    domain.LedgerID
-	Auth      Auth
+	// ActiveNode asks for every call to be forwarded to the active node. It is
+	// needed behind performance standbys (Vault Enterprise), which may not yet know
+	// what another node destroyed, and takes allow_forwarding_via_header there; a
+	// server without that refuses the header. Other standbys always forward.
+	ActiveNode bool
+	Ledger     domain.LedgerID
+	Auth       Auth
 	// Role says what the token must be able to do, and what it must not. With
 	// AnyRole, for trials and tests, it is not looked at.
 	Role Role
@@ -170,8 +175,9 @@ func newAPI(o Options) (*api.Client, error) {
 	}
 	a.ClearToken()
 	a.SetReadYourWrites(true)
-	// A performance standby may not yet know what another node destroyed.
-	a.AddHeader("X-Vault-Forward", "active-node")
+	if o.ActiveNode {
+		a.AddHeader("X-Vault-Forward", "active-node")
+	}
 	if o.Namespace != "" {
 		a.SetNamespace(o.Namespace)
 	}
