@@ -30,6 +30,9 @@ type Options struct {
 	// ConfirmPolicy is the digest of a policy that shortens a period; without it
 	// such a policy is refused.
 	ConfirmPolicy string
+	// ApplyPolicy makes the configuration's policy the one in force also where other
+	// processes follow the log's.
+	ApplyPolicy bool
 }
 
 // A Lethe is an open ledger. It is safe for concurrent use. Close it once.
@@ -114,6 +117,11 @@ func (l *Lethe) openRing(ctx context.Context) error {
 	want, err := l.wantedPolicy(ctx)
 	if err != nil {
 		return err
+	}
+	if l.many() && !l.opt.ApplyPolicy {
+		if differs, err := l.policy.Differs(want); err != nil || differs {
+			return errors.Join(err, errOtherPolicy)
+		}
 	}
 	err = l.policy.Apply(ctx, want, l.opt.ConfirmPolicy)
 	if errors.Is(err, ledger.ErrPolicyShortens) {

@@ -6,7 +6,11 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/gateway/api"
 )
+
+// errOtherPolicy says that this node would record under rules of its own.
+var errOtherPolicy = api.Refused("the policy in this node's configuration is not the one in force in the log: take that one over, or make this one the policy of all nodes with lethe policy apply")
 
 // currentPolicy is the policy in force: the log's, and before its first revision
 // the configuration's.
@@ -30,6 +34,13 @@ func (l *Lethe) wantedPolicy(ctx context.Context) (*domain.Policy, error) {
 		want.SigningKeys = append(want.SigningKeys, domain.SigningKey{ID: k.ID, Use: string(k.Use), Key: k.Key})
 	}
 	return &want, nil
+}
+
+// PolicyInForce returns the log's last revision and its digest.
+func (l *Lethe) PolicyInForce() (revision uint32, digest string, err error) {
+	revision, policy := l.policy.Current()
+	digest, err = policy.Digest()
+	return revision, digest, err
 }
 
 // sever closes the live connections of an erased person.

@@ -1,6 +1,7 @@
 package lethe
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -100,5 +101,30 @@ func TestTheLogGoesAwayAndComesBack(t *testing.T) {
 	})
 	if n := r.shared.outbox.Stats().Pending.Events; n != 0 {
 		t.Errorf("%d events wait in the outbox", n)
+	}
+}
+
+// TestANodeWithAnotherPolicyIsRefused: beyond one machine the log's policy is
+// everybody's, and only who says so changes it.
+func TestANodeWithAnotherPolicyIsRefused(t *testing.T) {
+	dir, up, log := t.TempDir(), upstream(t), logServer(t)
+	r := serve(t, remoteConfig(t, dir, up, log))
+	before, _, err := r.PolicyInForce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	other := remoteConfig(t, dir, up, log)
+	other.Policy.Purposes[0].Title += ", and more"
+	if _, err := Open(t.Context(), other, Options{}); !errors.Is(err, errOtherPolicy) {
+		t.Fatalf("another policy: %v", err)
+	}
+	l, err := Open(t.Context(), other, Options{ApplyPolicy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, _, err := l.PolicyInForce()
+	if err := errors.Join(err, l.Close(t.Context())); err != nil || after != before+1 {
+		t.Errorf("revision %d became %d, %v", before, after, err)
 	}
 }

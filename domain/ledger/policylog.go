@@ -87,6 +87,29 @@ func (p *PolicyLog) take(r domain.Recorded) error {
 	return nil
 }
 
+// Follow takes a revision that another process appended.
+func (p *PolicyLog) Follow(r domain.Recorded) error {
+	if revision, _ := p.Current(); r.Stream() != p.stream || uint32(r.Revision)+1 <= revision { //nolint:gosec // revisions of one stream of policies
+		return nil
+	}
+	return p.take(r)
+}
+
+// Differs reports whether want is another policy than the one in force; never
+// before there is one.
+func (p *PolicyLog) Differs(want *domain.Policy) (bool, error) {
+	_, current := p.Current()
+	if current == nil {
+		return false, nil
+	}
+	have, err := current.Digest()
+	if err != nil {
+		return false, err
+	}
+	digest, err := want.Digest()
+	return have != digest, err
+}
+
 // Current returns the revision in force, from 1, and the policy. The caller must
 // not change it. Before the first Apply the revision is 0 and the policy nil.
 func (p *PolicyLog) Current() (uint32, *domain.Policy) {

@@ -139,6 +139,8 @@ func (w *Watch) apply(ctx context.Context, r domain.Recorded) error {
 		return w.mirror(ctx, r)
 	case domain.JournalMirrored:
 		return w.mirrored(r)
+	case domain.PolicyRevised:
+		return w.Policy.Follow(r)
 	}
 	return nil
 }
