@@ -137,7 +137,10 @@ func TestEveryCallRequiresTheLeader(t *testing.T) {
 	b.append(testStream, domain.NoStream, sealed(testStream, 3, 10))
 	b.read(testStream)
 	for _, dir := range []eventstore.Direction{eventstore.Forward, eventstore.Backward} {
-		for range b.store.ReadAll(b.ctx, map[eventstore.Direction]domain.Position{eventstore.Backward: domain.End}[dir], dir, 0) {
+		for _, err := range b.store.ReadAll(b.ctx, map[eventstore.Direction]domain.Position{eventstore.Backward: domain.End}[dir], dir, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	sub, err := b.store.SubscribeStream(b.ctx, testStream, domain.NoStream)
@@ -313,10 +316,12 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	b.append(testStream, domain.NoStream, sealed(testStream, 600, 10))
 	for range 5 {
 		for range 50 {
-			for range s.ReadStream(b.ctx, testStream, 0, eventstore.Forward, 0) {
+			for _, err := range s.ReadStream(b.ctx, testStream, 0, eventstore.Forward, 0) {
+				b.is(err, nil)
 				break
 			}
-			for range s.ReadAll(b.ctx, domain.Start, eventstore.Forward, 0) {
+			for _, err := range s.ReadAll(b.ctx, domain.Start, eventstore.Forward, 0) {
+				b.is(err, nil)
 				break
 			}
 		}

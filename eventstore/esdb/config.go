@@ -92,7 +92,7 @@ type Config struct {
 	Logf func(format string, args ...any)
 }
 
-// ErrConfig: a setting that cannot be used; the text names it.
+// ErrConfig is a setting that cannot be used; the text names it.
 var ErrConfig = errors.New("configuration of the event store")
 
 // target is a Config that was read and checked.

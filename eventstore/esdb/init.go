@@ -12,6 +12,8 @@ import (
 
 	client "github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore"
@@ -116,9 +118,8 @@ func (i *initializer) correct(ctx context.Context, node, path string, r role, th
 		}
 		i.did("account %s enabled", r.account.User)
 	}
-	// Asking for oneself needs no right: what is not let in has another password.
-	code, err := i.ask(ctx, r.account, http.MethodGet, node, path, nil, nil)
-	if err != nil || code != http.StatusUnauthorized {
+	known, err := i.loggedIn(ctx, r.account)
+	if err != nil || known {
 		return err
 	}
 	body := map[string]any{"newPassword": r.account.Password}
@@ -127,6 +128,26 @@ func (i *initializer) correct(ctx context.Context, node, path string, r role, th
 	}
 	i.did("password of account %s set", r.account.User)
 	return nil
+}
+
+// loggedIn reports whether the server knows an account by its password: it denies
+// other reads than those of who has another one.
+func (i *initializer) loggedIn(ctx context.Context, a Account) (bool, error) {
+	p := newPool(i.Store, a, 1)
+	v, err := i.again(ctx, func(ctx context.Context) error {
+		_, err := i.streamPage(ctx, p, settingsStream, eventstore.LastRevision, eventstore.Backward, newPage(1))
+		return err
+	})
+	if closed := p.close(); closed != nil {
+		return false, closed
+	}
+	switch {
+	case v == denied && status.Code(err) == codes.Unauthenticated:
+		return false, nil
+	case v.decisive():
+		return true, nil
+	}
+	return false, outcome(ctx, "log in", v, err)
 }
 
 func (i *initializer) change(ctx context.Context, method, node, path string, body any) error {

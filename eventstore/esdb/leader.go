@@ -21,8 +21,8 @@ import (
 	"github.com/lethe-ledger/lethe/domain"
 )
 
-// ErrVersion: the server is older than the oldest one that the rules of this
-// package were measured on. It matches domain.ErrUnavailable as well.
+// ErrVersion is a server older than the oldest one that the rules of this package
+// were measured on. It matches domain.ErrUnavailable as well.
 var ErrVersion = errors.New("server is older than 23.10.8")
 
 // oldest is the first version whose answers are known.
@@ -51,7 +51,7 @@ type search struct {
 // find answers where the leader is, host:port. It waits for a search no longer
 // than ctx; the search itself goes on for whoever comes next.
 func (c *compass) find(ctx context.Context) (node string, epoch int, err error) {
-	s := c.join()
+	s := c.join() //nolint:contextcheck // a search outlives whoever asked first
 	select {
 	case <-s.done:
 		return s.node, s.epoch, s.err

@@ -132,6 +132,7 @@ func byStatus(err error) verdict {
 		if strings.Contains(s.Message(), textBadPosition) {
 			return misplaced
 		}
+	default:
 	}
 	return unknown
 }

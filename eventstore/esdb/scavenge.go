@@ -3,6 +3,7 @@ package esdb
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore"
 )
 
 // scavengeRounds is how often every node is scavenged. A scavenge goes up to a
@@ -121,9 +123,7 @@ func (s *Store) scavengeNode(ctx context.Context, node string, instance uuid.UUI
 // deleted behind.
 func (s *Store) startScavenge(ctx context.Context, node string) (id string, err error) {
 	const path = "/admin/scavenge?threshold=0"
-	var begun struct {
-		ID string `json:"scavengeId"`
-	}
+	var begun scavengeState
 	for {
 		code, err := s.ask(ctx, s.Accounts.Scavenger, http.MethodPost, node, path, nil, &begun)
 		switch {
@@ -140,28 +140,82 @@ func (s *Store) startScavenge(ctx context.Context, node string) (id string, err 
 	}
 }
 
+// The words of the API and of a scavenge's own stream.
+const (
+	scavengeInProgress = "InProgress"
+	scavengeSuccess    = "Success"
+)
+
+// finishScavenge waits for the end of a scavenge.
 func (s *Store) finishScavenge(ctx context.Context, node, id string) error {
-	const path = "/admin/scavenge/last"
 	for {
-		var last struct {
-			ID     string `json:"scavengeId"`
-			Result string `json:"scavengeResult"`
-		}
-		code, err := s.ask(ctx, s.Accounts.Scavenger, http.MethodGet, node, path, nil, &last)
+		result, err := s.scavengeResult(ctx, node, id)
 		switch {
 		case err != nil:
 			return err
-		case code != http.StatusOK:
-			return statusError(code, http.MethodGet, path)
-		case last.ID != id:
-			return fmt.Errorf("scavenge %s is not known any more: the node tells of %q", id, last.ID)
-		case last.Result == "Success":
+		case result == scavengeSuccess:
 			return nil
-		case last.Result != "InProgress":
-			return fmt.Errorf("scavenge %s ended as %q", id, last.Result)
+		case result != scavengeInProgress:
+			return fmt.Errorf("scavenge %s ended as %q", id, result)
 		}
 		if !s.pause(ctx, scavengePoll) {
 			return ended(ctx)
 		}
 	}
+}
+
+// A scavengeState is how the admin API tells of one.
+type scavengeState struct {
+	ID     string `json:"scavengeId"`
+	Result string `json:"scavengeResult"`
+}
+
+func (s *Store) scavengeResult(ctx context.Context, node, id string) (string, error) {
+	const path = "/admin/scavenge/last"
+	var last scavengeState
+	code, err := s.ask(ctx, s.Accounts.Scavenger, http.MethodGet, node, path, nil, &last)
+	switch {
+	case err != nil:
+		return "", err
+	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed: // early releases of 23.10 do not have it
+		return s.scavengeNoted(ctx, node, id)
+	case code != http.StatusOK:
+		return "", statusError(code, http.MethodGet, path)
+	case last.ID != id:
+		return "", fmt.Errorf("scavenge %s is not known any more: the node tells of %q", id, last.ID)
+	}
+	return last.Result, nil
+}
+
+// scavengeNoted reads what came of a scavenge in the stream that the server keeps
+// about it.
+func (s *Store) scavengeNoted(ctx context.Context, node, id string) (string, error) {
+	const path = "/admin/scavenge/current"
+	var now scavengeState
+	code, err := s.ask(ctx, s.Accounts.Scavenger, http.MethodGet, node, path, nil, &now)
+	switch {
+	case err != nil:
+		return "", err
+	case code != http.StatusOK:
+		return "", statusError(code, http.MethodGet, path)
+	case now.ID == id:
+		return scavengeInProgress, nil
+	}
+	stream := "$scavenges-" + id
+	p, err := s.page(ctx, stream, 1, func(ctx context.Context, limit int) (*page, error) {
+		return s.streamPage(ctx, s.scavenges, stream, eventstore.LastRevision, eventstore.Backward, newPage(limit))
+	})
+	if err != nil {
+		return "", err
+	}
+	if len(p.events) == 0 || p.events[0].Type() != "$scavengeCompleted" {
+		return scavengeInProgress, nil // the note is written behind the end
+	}
+	var note struct {
+		Result string `json:"result"`
+	}
+	if err := json.Unmarshal(p.events[0].Data(), &note); err != nil {
+		return "", fmt.Errorf("note of scavenge %s: %w", id, err)
+	}
+	return note.Result, nil
 }

@@ -18,7 +18,7 @@ type Store struct {
 	leader *compass
 	http   *http.Client
 
-	appends, reads, subscriptions, disposals *pool
+	appends, reads, subscriptions, disposals, scavenges *pool
 
 	// streams lets one append or disposal to a stream be on its way at a time.
 	streams streamLocks
@@ -48,6 +48,7 @@ func New(c Config) (*Store, error) {
 	s.reads = newPool(s, t.Accounts.Reader, t.Connections.Read)
 	s.subscriptions = newPool(s, t.Accounts.Reader, t.Connections.Subscribe)
 	s.disposals = newPool(s, t.Accounts.Disposer, t.Connections.Dispose)
+	s.scavenges = newPool(s, t.Accounts.Scavenger, 1)
 	return s, nil
 }
 
@@ -98,7 +99,7 @@ func (s *Store) Close() (err error) {
 		return nil
 	}
 	s.http.CloseIdleConnections()
-	for _, p := range []*pool{s.appends, s.reads, s.subscriptions, s.disposals} {
+	for _, p := range []*pool{s.appends, s.reads, s.subscriptions, s.disposals, s.scavenges} {
 		err = errors.Join(err, p.close())
 	}
 	if err != nil {

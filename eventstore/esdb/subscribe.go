@@ -59,18 +59,18 @@ func (s *Store) subscribe(ctx context.Context, from source) (eventstore.Subscrip
 	default:
 		return nil, fmt.Errorf("subscribe: %d subscriptions are open: %w", cap(s.subscriptions.slots), domain.ErrUnavailable)
 	}
-	sub := &subscription{queue: newQueue()}
-	sub.ctx, sub.cancel = context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.life, func() { sub.cancel(errClosed) })
+	ctx, free := s.bound(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	sub := &subscription{queue: newQueue(), done: ctx.Done(), cancel: cancel, cause: func() error { return ended(ctx) }}
 	p := &pump{store: s, source: from, queue: sub.queue}
 	started := s.spawn(func() {
 		defer s.subscriptions.leave()
-		defer stop()
-		sub.queue.end(p.run(sub.ctx))
+		defer free()
+		sub.queue.end(p.run(ctx))
 	})
 	if !started {
-		stop()
-		sub.cancel(errClosed)
+		cancel(errClosed)
+		free()
 		s.subscriptions.leave()
 		return nil, fmt.Errorf("subscribe: %w", errClosed)
 	}
@@ -80,7 +80,8 @@ func (s *Store) subscribe(ctx context.Context, from source) (eventstore.Subscrip
 // A subscription is the reader's end of a queue.
 type subscription struct {
 	queue  *queue
-	ctx    context.Context
+	done   <-chan struct{} // of the pump's context
+	cause  func() error    // why done is closed
 	cancel context.CancelCauseFunc
 	err    error // of the goroutine that calls Next
 }
@@ -105,20 +106,22 @@ func (s *subscription) Next(ctx context.Context) (eventstore.Delivery, error) {
 
 // over reports why there is nothing to wait for any more.
 func (s *subscription) over(ctx context.Context) error {
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ended(ctx)
-	case s.ctx.Err() != nil:
-		return ended(s.ctx)
 	}
-	return nil
+	select {
+	case <-s.done:
+		return s.cause()
+	default:
+		return nil
+	}
 }
 
 func (s *subscription) wait(ctx context.Context) {
 	select {
 	case <-s.queue.ready:
 	case <-ctx.Done():
-	case <-s.ctx.Done():
+	case <-s.done:
 	}
 }
 
