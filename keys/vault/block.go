@@ -19,14 +19,15 @@ func (c *Custodian) AddBlock(ctx context.Context, id domain.BlockID, issued time
 	entries := b.Encode()
 	defer clear(entries)
 	p := blockPlace(id)
-	_, err := c.vessels.create(ctx, p, c.newKeyName(p), appendTime(nil, issued), entries)
+	name := c.newKeyName(p)
+	_, err := c.vessels.create(ctx, p, name, appendTime(nil, issued), entries)
 	if errors.Is(err, errConflict) {
 		return c.addedBefore(ctx, id)
 	}
 	if err != nil {
 		return inner(err)
 	}
-	return c.enlist(ctx, blockKey(id), appendTime(nil, issued))
+	return c.enlist(ctx, blockKey(id), appendTime(nil, issued), func() error { return c.vessels.timely(name) })
 }
 
 // addedBefore finishes what an earlier call of AddBlock began.
@@ -38,7 +39,7 @@ func (c *Custodian) addedBefore(ctx context.Context, id domain.BlockID) error {
 	if d.Closed {
 		return nil // it is being removed
 	}
-	return c.enlist(ctx, blockKey(id), d.State)
+	return c.enlist(ctx, blockKey(id), d.State, func() error { return c.vessels.timely(d.Key) })
 }
 
 // Block returns a block: two calls.

@@ -114,7 +114,7 @@ func newCustodian(o Options, a *api.Client) (*Custodian, error) {
 		transit: transit{client: cl, mount: o.Transit},
 		store:   store{client: cl, mount: o.KV, ledger: o.Ledger},
 	}
-	c.vessels = vessels{store: c.store, transit: c.transit}
+	c.vessels = vessels{store: c.store, transit: c.transit, clock: o.Clock}
 	c.changing, c.recent = newTurns(), newRetentions(o.Clock)
 	var err error
 	c.tables, err = newTables(c.store)

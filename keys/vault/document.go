@@ -144,7 +144,7 @@ func (c *Custodian) putListed(ctx context.Context, name string, l listing, from 
 	if stands != from {
 		return 0, domain.ErrConflict
 	}
-	err = c.vessels.rewrite(ctx, o, nil, value)
+	err = c.vessels.rewrite(ctx, o, o.State, value)
 	if errors.Is(err, errConflict) {
 		return 0, domain.ErrConflict
 	}
@@ -169,7 +169,8 @@ func (c *Custodian) putBehind(ctx context.Context, name string, l listing, from 
 func (c *Custodian) putNew(ctx context.Context, name string, value []byte) (keys.Version, error) {
 	l := listing{id: domain.New[documentID]()}
 	p := documentPlace(l.id)
-	stored, err := c.vessels.create(ctx, p, c.newKeyName(p), nil, value)
+	wrapping := c.newKeyName(p)
+	stored, err := c.vessels.create(ctx, p, wrapping, []byte(name), value)
 	if err != nil {
 		return 0, inner(err)
 	}
@@ -180,7 +181,7 @@ func (c *Custodian) putNew(ctx context.Context, name string, value []byte) (keys
 		}
 		l.epoch = next
 		t[key] = l.encode()
-		return true, nil
+		return true, c.vessels.timely(wrapping)
 	})
 	if err != nil {
 		return 0, err

@@ -33,14 +33,15 @@ func (c *Custodian) indexed(ctx context.Context, key string) ([]byte, error) {
 	return s.table[key], nil
 }
 
-// enlist puts a key into the index, unless it is there.
-func (c *Custodian) enlist(ctx context.Context, key string, value []byte) error {
+// enlist puts a key into the index, unless it is there; may is asked before each
+// try.
+func (c *Custodian) enlist(ctx context.Context, key string, value []byte, may func() error) error {
 	_, err := c.tables.update(ctx, c.index(key), c.tables.must, func(t table, _ uint64) (bool, error) {
 		if _, ok := t[key]; ok {
 			return false, nil
 		}
 		t[key] = value
-		return true, nil
+		return true, may()
 	})
 	return err
 }

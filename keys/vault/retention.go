@@ -189,49 +189,45 @@ func (c *Custodian) IssueRetention(ctx context.Context, k domain.RetentionKey, d
 	if err != nil {
 		return rec, key, err
 	}
-	if err := c.enlist(ctx, indexRetention+p.indexed(), nil); err != nil {
+	if err := c.enlist(ctx, indexRetention+p.indexed(), nil, always); err != nil {
 		return rec, key, err
 	}
-	var stands []byte
+	stands := fresh
 	age := c.recent.age()
 	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
 		stands = fresh
 		if raw, ok := t[string(k.Bucket)]; ok {
-			stands = raw
-			return false, nil
+			stands, err = decodeRetained(k, raw)
+			return false, err
 		}
-		t[string(k.Bucket)] = fresh
-		return true, nil
+		t[string(k.Bucket)] = fresh.encode()
+		return true, c.vessels.timely(fresh.Key)
 	})
 	if err != nil {
 		return rec, key, err
 	}
-	r, err := decodeRetained(k, stands)
-	if err != nil {
-		return rec, key, err
-	}
-	if rec, key, err = c.openRetained(ctx, r, age); errors.Is(err, errNoKey) {
+	if rec, key, err = c.openRetained(ctx, stands, age); errors.Is(err, errNoKey) {
 		return c.Retention(ctx, k) // destroyed meanwhile
 	}
 	return rec, key, inner(err)
 }
 
 // newRetained makes R under a Transit key of its own.
-func (c *Custodian) newRetained(ctx context.Context, k domain.RetentionKey, due time.Time) ([]byte, error) {
+func (c *Custodian) newRetained(ctx context.Context, k domain.RetentionKey, due time.Time) (r retained, err error) {
 	p := retentionPlace(k)
 	wrapping, err := c.transit.issue(ctx, newKeyName(c.ledger, p.kind, []byte(k.String()), c.clock()))
 	if err != nil {
-		return nil, inner(err)
+		return r, inner(err)
 	}
 	defer wrapping.plain.Zero()
 	secret := newSecret()
 	defer secret.Zero()
-	r := retained{RetentionRecord: keys.RetentionRecord{RetentionKey: k, Due: due.UTC()}}
-	if r.box, err = c.vessels.seal(p, wrapping, secret[:]); err != nil {
-		return nil, err
-	}
-	return r.encode(), nil
+	r.RetentionRecord = keys.RetentionRecord{RetentionKey: k, Due: due.UTC()}
+	r.box, err = c.vessels.seal(p, wrapping, secret[:])
+	return r, err
 }
+
+func always() error { return nil }
 
 // SetDue brings a due date forward.
 func (c *Custodian) SetDue(ctx context.Context, k domain.RetentionKey, due time.Time) error {
@@ -280,7 +276,7 @@ func (c *Custodian) DestroyRetention(ctx context.Context, ks []domain.RetentionK
 
 func (c *Custodian) destroyPage(ctx context.Context, p page, ks []domain.RetentionKey, journal uint64) error {
 	defer c.recent.drop(ks...)
-	if err := c.enlist(ctx, indexRetention+p.indexed(), nil); err != nil {
+	if err := c.enlist(ctx, indexRetention+p.indexed(), nil, always); err != nil {
 		return err
 	}
 	var doomed []keyName

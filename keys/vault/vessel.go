@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
@@ -65,6 +66,18 @@ const vesselVersion = 1
 type vessels struct {
 	store
 	transit transit
+	clock   func() time.Time
+}
+
+// timely refuses to write what stands on a Transit key that was made more than
+// enrolWithin ago: the sweep takes old keys that nothing names, and a process may
+// have been frozen in between. Calling again begins with a new key.
+func (v vessels) timely(name keyName) error {
+	made, err := name.made()
+	if err == nil && v.clock().Sub(made) > enrolWithin {
+		err = fmt.Errorf("its transit key was made too long ago: %w", domain.ErrUnavailable)
+	}
+	return err
 }
 
 // seal puts entries into a box under a data key.
@@ -151,6 +164,9 @@ func (v vessels) create(ctx context.Context, p place, name keyName, state, entri
 	if d.box, err = v.seal(p, key, entries); err != nil {
 		return 0, err
 	}
+	if err := v.timely(name); err != nil {
+		return 0, err
+	}
 	return v.write(ctx, p.path, 0, d)
 }
 
@@ -181,6 +197,9 @@ func (v vessels) replace(ctx context.Context, o *opened, name keyName, state, en
 	defer old.plain.Zero()
 	o.Doomed = append(slices.Clone(o.Doomed), old.name)
 	o.key = key
+	if err := v.timely(name); err != nil {
+		return err
+	}
 	return v.rewrite(ctx, o, state, entries)
 }
 

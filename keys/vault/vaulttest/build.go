@@ -68,7 +68,7 @@ func hash(dir string) (string, error) {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
-		fmt.Fprintf(sum, "%s %d\n", name, len(raw))
+		sum.Write(fmt.Appendf(nil, "%s %d\n", name, len(raw)))
 		sum.Write(raw)
 		return err
 	})
