@@ -173,7 +173,7 @@ func TestSeverDuringTheHandshake(t *testing.T) {
 // is held is bounded.
 func TestBlockedLedgerStopsReading(t *testing.T) {
 	gate := make(chan struct{})
-	r := newRig(t, newBackend(t, nil, nil), pooled(func(p *Pool) { p.IdleTimeout = 50 * time.Millisecond }))
+	r := newRig(t, newBackend(t, nil, nil), pooled(func(p *Pool) { p.IdleTimeout = 300 * time.Millisecond }))
 	r.ledger.gate = gate
 	one := frame(true, 0x82, make([]byte, 60_000))
 	const n = 2_000 // 120 MB: more than the kernel's own buffers (40 MB)
@@ -185,7 +185,7 @@ func TestBlockedLedgerStopsReading(t *testing.T) {
 		_, err := client.Write(all)
 		sent <- err
 	}()
-	time.Sleep(300 * time.Millisecond) // far beyond the idle timeout: waiting is not idleness
+	time.Sleep(time.Second) // far beyond the idle timeout: waiting is not idleness
 	runtime.ReadMemStats(&after)
 	select {
 	case err := <-sent:
