@@ -28,7 +28,7 @@ func TestAFailedDiscoveryEndsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, hasty)
 	b.server.Stop()
-	b.within(6*time.Second, func() {
+	b.within(12*time.Second, func() {
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() {

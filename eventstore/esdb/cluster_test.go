@@ -68,7 +68,7 @@ func TestAFrozenLeaderIsLeft(t *testing.T) {
 	old := c.Leader()
 	old.Freeze()
 	c.Elect(c.Servers()[1])
-	b.within(7*time.Second, func() { b.append(testStream, 0, es[1:]) })
+	b.within(12*time.Second, func() { b.append(testStream, 0, es[1:]) })
 	old.Thaw()
 	b.holds(testStream, es)
 }

@@ -22,10 +22,10 @@ import (
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 )
 
-// TestMain makes fewer draws of the model than usual: each reads the whole log,
-// over the wire.
+// TestMain makes fewer draws of the model than usual, since each reads the whole
+// log over the wire, and lets more tests wait at once than there are processors.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "15"); err != nil {
+	if err := errors.Join(flag.Set("rapid.checks", "15"), flag.Set("test.parallel", "12")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
@@ -73,7 +73,7 @@ func lone(c *Config) { c.Connections = Connections{Append: 1, Read: 1, Subscribe
 
 // hasty gives up soon.
 func hasty(c *Config) {
-	c.Deadlines = Deadlines{Connect: time.Second, Attempt: time.Second, Settle: 1500 * time.Millisecond, Read: time.Second, Resubscribe: time.Second}
+	c.Deadlines = Deadlines{Connect: 2 * time.Second, Attempt: 2 * time.Second, Settle: 2500 * time.Millisecond, Read: 2 * time.Second, Resubscribe: time.Second}
 }
 
 const testStream domain.Stream = "lethe.main.messages-0-1-a"

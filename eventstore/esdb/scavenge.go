@@ -47,10 +47,13 @@ func (s *Store) Scavenge(ctx context.Context) error {
 			err = s.scavengeNode(ctx, s.Nodes[i], ids[i])
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("scavenge: %w", unavailable(err))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("scavenge: %w (%w)", ended(ctx), err)
 	}
-	return nil
+	return fmt.Errorf("scavenge: %w", unavailable(err))
 }
 
 // instances tells the nodes apart.

@@ -59,18 +59,18 @@ func (s *Store) subscribe(ctx context.Context, from source) (eventstore.Subscrip
 	default:
 		return nil, fmt.Errorf("subscribe: %d subscriptions are open: %w", cap(s.subscriptions.slots), domain.ErrUnavailable)
 	}
-	ctx, free := s.bound(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.life, func() { cancel(errClosed) }) //nolint:contextcheck // the store's end is the subscription's, too
 	sub := &subscription{queue: newQueue(), done: ctx.Done(), cancel: cancel, cause: func() error { return ended(ctx) }}
 	p := &pump{store: s, source: from, queue: sub.queue}
 	started := s.spawn(func() {
 		defer s.subscriptions.leave()
-		defer free()
+		defer stop() // and not cancel: why the pump ended is still to be read
 		sub.queue.end(p.run(ctx))
 	})
 	if !started {
+		stop()
 		cancel(errClosed)
-		free()
 		s.subscriptions.leave()
 		return nil, fmt.Errorf("subscribe: %w", errClosed)
 	}

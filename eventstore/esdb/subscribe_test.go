@@ -124,7 +124,7 @@ func TestASubscriptionEndsWithoutAServer(t *testing.T) {
 	}
 	b.caughtUp(sub)
 	b.server.Stop()
-	b.within(8*time.Second, func() {
+	b.within(15*time.Second, func() {
 		_, err := sub.Next(b.ctx)
 		b.unavailable(err)
 	})
