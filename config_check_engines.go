@@ -19,7 +19,7 @@ func (c *check) engines() {
 	}
 	switch c.config.Keys.Custodian {
 	case keysEmbedded:
-		c.none("keys", "address", "ca", "namespace", "transit", "kv", "auth")
+		c.none("keys", "address", "ca", "namespace", "transit", "kv", "role", "auth")
 	case keysVault:
 		c.vault()
 	}
@@ -80,10 +80,48 @@ func (c *check) accounts() AccountsConfig {
 }
 
 func (c *check) vault() {
-	c.unbuilt("keys.custodian", keysVault, "write "+keysEmbedded)
+	k := c.config.Keys
+	if u, err := url.Parse(k.Address); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		c.add("keys.address", "is missing or no address: say where Vault is, such as https://vault:8200")
+	} else if u.Scheme == "http" && !loopback(u.Host) {
+		c.add("keys.address", "keys would cross a network in clear: write https")
+	}
+	if k.Role != "" {
+		c.word("keys.role", k.Role, "eraser", "gateway")
+	}
+	if k.CA != "" {
+		c.file("keys.ca", k.CA, "the authority of Vault's certificate")
+	}
+	c.vaultAuth(k.Auth)
 	for _, path := range c.config.Policy.MinuteBuckets() {
 		c.add("policy."+path, "minute buckets need the embedded custodian: take hour")
 	}
+}
+
+func (c *check) vaultAuth(a *VaultAuthConfig) {
+	if a == nil || ways(a) != 1 {
+		c.add("keys.auth", "say how this node logs in: exactly one of token_file, approle, kubernetes")
+		return
+	}
+	switch {
+	case a.TokenFile != "":
+		c.file("keys.auth.token_file", a.TokenFile, "the token")
+	case a.AppRole != nil:
+		c.file("keys.auth.approle.role_id_file", a.AppRole.RoleIDFile, "the role id")
+		c.file("keys.auth.approle.secret_id_file", a.AppRole.SecretIDFile, "the secret id, or its wrapping token")
+	case a.Kubernetes != nil && a.Kubernetes.Role == "":
+		c.add("keys.auth.kubernetes.role", "is missing: name the role of Vault's Kubernetes auth")
+	}
+}
+
+// ways counts how a node is to log in.
+func ways(a *VaultAuthConfig) (n int) {
+	for _, set := range []bool{a.TokenFile != "", a.AppRole != nil, a.Kubernetes != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *check) postgres() {

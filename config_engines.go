@@ -1,6 +1,7 @@
 package lethe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore/esdb"
+	"github.com/lethe-ledger/lethe/keys/vault"
 )
 
 // The engines.
@@ -76,6 +78,10 @@ type KeysConfig struct {
 	// lethe-kv unless said otherwise. Nothing else may use them.
 	Transit string `yaml:"transit"`
 	KV      string `yaml:"kv"`
+	// Role is what this node's token may do: eraser (the default), which can all that
+	// a gateway can and destroys, or gateway, for a node that only records and opens:
+	// erasures and expiries are then another node's.
+	Role string `yaml:"role"`
 	// Auth is how this node logs in. Exactly one is set.
 	Auth *VaultAuthConfig `yaml:"auth"`
 }
@@ -143,6 +149,35 @@ func (c StoreConfig) remote(id domain.LedgerID) (esdb.Config, error) {
 	}
 	return to, nil
 }
+
+// vault is the adapter's configuration.
+func (c KeysConfig) vault(id domain.LedgerID) (vault.Options, error) {
+	to := vault.Options{
+		Address: c.Address, Namespace: c.Namespace, CACert: c.CA, Ledger: id, Role: vault.Role(cmp.Or(c.Role, string(vault.Eraser))),
+		Transit: c.Transit, KV: c.KV,
+	}
+	switch a := c.Auth; {
+	case a == nil:
+		return to, errors.New("keys.auth is missing")
+	case a.TokenFile != "":
+		to.Auth = vault.Token{Read: func() (string, error) { return secretFile(a.TokenFile) }}
+	case a.AppRole != nil:
+		role, err := secretFile(a.AppRole.RoleIDFile)
+		if err != nil {
+			return to, fmt.Errorf("role id: %w", err)
+		}
+		to.Auth = &vault.AppRole{
+			Mount: a.AppRole.Mount, RoleID: role, Wrapped: a.AppRole.Wrapped,
+			SecretID: func() (string, error) { return secretFile(a.AppRole.SecretIDFile) },
+		}
+	case a.Kubernetes != nil:
+		to.Auth = vault.Kubernetes{Mount: a.Kubernetes.Mount, Role: a.Kubernetes.Role, TokenFile: a.Kubernetes.TokenFile}
+	}
+	return to, nil
+}
+
+// erases reports whether this node may destroy keys.
+func (c KeysConfig) erases() bool { return c.Role != string(vault.Gateway) }
 
 // secretFile reads a secret without the newline that editors add.
 func secretFile(path string) (string, error) {

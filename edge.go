@@ -136,8 +136,10 @@ func (e *edge) accept(ctx context.Context) (at Addresses, err error) {
 	e.running.Go(func() { e.serve("gateway", e.gateway.Serve(e.listener.gateway, how)) })
 	e.running.Go(func() { e.serve("admin API", e.admin.Serve(e.listener.admin)) })
 	e.running.Go(func() { e.minutely(timers) })
-	e.running.Go(func() { e.expire(timers) })
-	e.running.Go(func() { e.dispose(timers) })
+	if e.lethe.cfg.Keys.erases() {
+		e.running.Go(func() { e.expire(timers) })
+		e.running.Go(func() { e.dispose(timers) })
+	}
 	scheme := "ws"
 	if how.TLS != nil {
 		scheme = "wss"

@@ -13,6 +13,7 @@ import (
 	"github.com/lethe-ledger/lethe/eventstore/esdb"
 	"github.com/lethe-ledger/lethe/keys"
 	keysengine "github.com/lethe-ledger/lethe/keys/embedded"
+	"github.com/lethe-ledger/lethe/keys/vault"
 	"github.com/lethe-ledger/lethe/projections"
 	"github.com/lethe-ledger/lethe/projections/postgres"
 	"github.com/lethe-ledger/lethe/projections/sqlite"
@@ -37,7 +38,10 @@ func (l *Lethe) openEngines(ctx context.Context) (err error) {
 	return nil
 }
 
-func (l *Lethe) openCustodian(_ context.Context, dir string) (keys.Custodian, error) {
+func (l *Lethe) openCustodian(ctx context.Context, dir string) (keys.Custodian, error) {
+	if l.cfg.Keys.Custodian == keysVault {
+		return l.openVault(ctx)
+	}
 	c, err := keysengine.Open(dir, keysengine.Options{})
 	if err != nil {
 		return nil, err
@@ -46,6 +50,20 @@ func (l *Lethe) openCustodian(_ context.Context, dir string) (keys.Custodian, er
 		l.log.Error().Err(err).Msg("keys are damaged: what lies there reads as unavailable; restore keys.root and keys.tree together from a backup")
 	}
 	return c, nil
+}
+
+func (l *Lethe) openVault(ctx context.Context) (keys.Custodian, error) {
+	to, err := l.cfg.Keys.vault(l.cfg.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	to.Clock = l.opt.Clock
+	to.Report = func(err error) {
+		if err != nil {
+			l.log.Error().Err(err).Msg("logging in to Vault failed; it is tried again, and known people go on being recorded")
+		}
+	}
+	return vault.Open(ctx, to)
 }
 
 func (l *Lethe) openStore(ctx context.Context, dir string) (eventstore.Store, error) {

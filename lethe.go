@@ -164,8 +164,10 @@ func (l *Lethe) openLedger(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := l.ledger.ResumeAll(ctx); err != nil {
-		l.log.Error().Err(err).Msg("an erasure is not finished yet; it will be tried again")
+	if l.cfg.Keys.erases() {
+		if err := l.ledger.ResumeAll(ctx); err != nil {
+			l.log.Error().Err(err).Msg("an erasure is not finished yet; it will be tried again")
+		}
 	}
 	if err := l.ring.IssueAhead(ctx); err != nil {
 		l.log.Warn().Err(err).Msg("retention keys could not be issued ahead; they will be")

@@ -16,8 +16,10 @@ func (e *edge) minutely(ctx context.Context) {
 		e.try(ctx, "noting the time", e.node.Time)
 		e.try(ctx, "noting refusals", e.noteRefusals)
 		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
-		e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
-		e.try(ctx, "looking whether the keys were restored", e.restoreWatch)
+		if e.lethe.cfg.Keys.erases() {
+			e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
+			e.try(ctx, "looking whether the keys were restored", e.restoreWatch)
+		}
 	}
 }
 
