@@ -42,6 +42,9 @@ var (
 	errForged   = errors.New("the wrapped key is not this transit key's")
 )
 
+// errNoLayout: Init has not been run, or what it made is gone.
+var errNoLayout = fmt.Errorf("there is no layout: %w", ErrSetup)
+
 var errClosed = fmt.Errorf("the custodian is closed: %w", domain.ErrUnavailable)
 
 // Texts by which Vault tells its errors of status 400 apart; there are no codes.

@@ -181,7 +181,7 @@ func (s *session) login(ctx context.Context) (*api.Secret, error) {
 func (s *session) refused(ctx context.Context, err error) error {
 	var answer *api.ResponseError
 	if errors.As(err, &answer) && answer.StatusCode == 400 {
-		return fmt.Errorf("%w: %s", ErrRefused, texts(answer))
+		return fmt.Errorf("%w: %v", ErrRefused, err) //nolint:errorlint // its parts are of no use to anybody
 	}
 	return classify(ctx, err)
 }

@@ -63,6 +63,9 @@ func decodeBlock(entries []byte) (*seal.Block, error) {
 // ChangeBlock seals a block anew, under a new Transit key, and destroys the old
 // one.
 func (c *Custodian) ChangeBlock(ctx context.Context, id domain.BlockID, change func(*seal.Block) error) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
 	release, err := c.changing.take(ctx, id.String())
 	if err != nil {
 		return err
@@ -102,6 +105,9 @@ func (c *Custodian) changeBlockOnce(ctx context.Context, o *opened, change func(
 
 // RemoveBlock destroys a block.
 func (c *Custodian) RemoveBlock(ctx context.Context, id domain.BlockID) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
 	p := blockPlace(id)
 	d, err := c.vessels.shut(ctx, p)
 	if err != nil {

@@ -27,6 +27,7 @@ type client struct {
 	breaker *breaker
 	revoked func() // told of an answer that the token is no more; may be nil
 	closed  atomic.Bool
+	date    atomic.Int64 // Vault's own clock as it last told it, in Unix seconds
 }
 
 // call sends one request and decodes the data of its answer into out, which may
@@ -68,6 +69,9 @@ func (c *client) send(ctx context.Context, method, path string, params url.Value
 	response, err := c.api.RawRequestWithContext(limited, request) //nolint:staticcheck // see above
 	if response != nil {
 		defer response.Body.Close() //nolint:errcheck // nothing is lost with it
+		if at, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+			c.date.Store(at.Unix())
+		}
 	}
 	if err != nil {
 		return classify(ctx, err)

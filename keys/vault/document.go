@@ -191,6 +191,9 @@ func (c *Custodian) putNew(ctx context.Context, name string, value []byte) (keys
 
 // RemoveDocument destroys from exactly the version read.
 func (c *Custodian) RemoveDocument(ctx context.Context, name string, from keys.Version) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
 	release, err := c.changing.take(ctx, indexDocument+name)
 	if err != nil {
 		return err

@@ -215,16 +215,14 @@ func (i *initialiser) makeAppRoles(ctx context.Context) error {
 // their number.
 func (i *initialiser) makeLayout(ctx context.Context) error {
 	l, err := i.store.layout(ctx)
-	if err == nil {
-		if l.Directory != i.Directory || l.Records != i.Records {
-			return fmt.Errorf("ledger %s has %d and %d tables, for ever: %w", i.ledger, l.Directory, l.Records, ErrSetup)
-		}
+	switch {
+	case err == nil && (l.Directory != i.Directory || l.Records != i.Records):
+		return fmt.Errorf("ledger %s has %d and %d tables, for ever: %w", i.ledger, l.Directory, l.Records, ErrSetup)
+	case err == nil:
 		i.layout = l
 		return nil
-	}
-	var there layout
-	if _, err := i.store.read(ctx, layoutPath, &there); !errors.Is(err, errAbsent) {
-		return errors.Join(err, ErrSetup)
+	case !errors.Is(err, errNoLayout):
+		return err
 	}
 	if err := i.makeTables(ctx); err != nil {
 		return err

@@ -106,12 +106,12 @@ const (
 	layoutVersion = 1
 )
 
-// layout reads it. Errors: ErrSetup where there is none.
+// layout reads it. Errors: ErrSetup; errNoLayout where there is none.
 func (s store) layout(ctx context.Context) (l layout, err error) {
 	_, err = s.read(ctx, layoutPath, &l)
 	switch {
 	case errors.Is(err, errAbsent):
-		return l, fmt.Errorf("ledger %s has no layout: %w", s.ledger, ErrSetup)
+		return l, fmt.Errorf("ledger %s: %w", s.ledger, errNoLayout)
 	case err != nil:
 		return l, err
 	case l.Version != layoutVersion || l.Directory == 0 || l.Records == 0 || l.ID == "":

@@ -1,9 +1,14 @@
 package vault_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -89,7 +94,10 @@ type wire struct {
 	lost  bool
 	// held is closed when the request waits; go lets it go on.
 	held, release chan struct{}
-	silent        bool // nothing is answered before the caller gives up
+	silent        bool          // nothing is answered before the caller gives up
+	older         time.Duration // what Transit says of the age of keys is more
+	path          string        // before a request with this in its path, hook runs
+	hook          func()
 }
 
 func newWire() *wire { return &wire{under: &http.Transport{MaxIdleConnsPerHost: 64}} }
@@ -127,13 +135,58 @@ func (w *wire) made() []string {
 	return append([]string(nil), w.calls...)
 }
 
+// meanwhile runs fn before each request with path in its path.
+func (w *wire) meanwhile(path string, fn func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.path, w.hook = path, fn
+}
+
+// old makes every Transit key older than it is.
+func (w *wire) old(by time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.older = by
+}
+
+// aged changes the time in an answer about a Transit key.
+func (w *wire) aged(r *http.Response, err error) (*http.Response, error) {
+	w.mu.Lock()
+	by := w.older
+	w.mu.Unlock()
+	if err != nil || by == 0 || r.StatusCode != http.StatusOK {
+		return r, err
+	}
+	raw, err := io.ReadAll(r.Body)
+	if err = errors.Join(err, r.Body.Close()); err != nil {
+		return nil, err
+	}
+	raw = keyTime.ReplaceAllFunc(raw, func(m []byte) []byte {
+		at, _ := strconv.ParseInt(string(m[len(`"1":`):]), 10, 64)
+		return strconv.AppendInt([]byte(`"1":`), at-int64(by.Seconds()), 10)
+	})
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	return r, nil
+}
+
+var keyTime = regexp.MustCompile(`"1":[0-9]+`)
+
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.calls = append(w.calls, r.Method+" "+r.URL.Path)
 	hit := len(w.calls) == w.at
 	lost, held, release, silent := w.lost, w.held, w.release, w.silent
+	hook := w.hook
+	if hook != nil && !strings.Contains(r.URL.Path, w.path) {
+		hook = nil
+	}
 	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	switch {
+	case !hit && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/"+vault.TransitMount+"/keys/"):
+		return w.aged(w.under.RoundTrip(r))
 	case silent:
 		<-r.Context().Done()
 		return nil, r.Context().Err()

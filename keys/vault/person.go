@@ -134,10 +134,7 @@ func (c *Custodian) changeOnce(ctx context.Context, o *opened, before keys.Subje
 	case bytes.Equal(entries, o.entries) && bytes.Equal(state, o.State):
 		return c.again(ctx, o, s)
 	case takesOut(o.entries, b):
-		err = c.vessels.replace(ctx, o, c.newKeyName(o.at), state, entries)
-		if err == nil {
-			err = c.vessels.settle(ctx, o)
-		}
+		err = c.takeOut(ctx, o, state, entries)
 	default:
 		err = c.vessels.rewrite(ctx, o, state, entries)
 	}
@@ -150,10 +147,21 @@ func (c *Custodian) changeOnce(ctx context.Context, o *opened, before keys.Subje
 	return c.copyFence(ctx, s.Ref, s.Directory)
 }
 
+// takeOut writes under a new Transit key and destroys the old one.
+func (c *Custodian) takeOut(ctx context.Context, o *opened, state, entries []byte) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
+	if err := c.vessels.replace(ctx, o, c.newKeyName(o.at), state, entries); err != nil {
+		return err
+	}
+	return c.vessels.settle(ctx, o)
+}
+
 // again finishes what an earlier call may have left: this one found everything
 // as it wants it. A gateway cannot destroy, so it leaves that to the eraser.
 func (c *Custodian) again(ctx context.Context, o *opened, s keys.Subject) error {
-	if c.role == Gateway {
+	if c.mayDestroy() != nil {
 		return nil
 	}
 	if err := c.vessels.settle(ctx, o); err != nil {
@@ -220,6 +228,9 @@ func (c *Custodian) copyFence(ctx context.Context, ref domain.SubjectRef, key ke
 // leaves the directory, the Transit keys are destroyed, and last the document is
 // forgotten, which until then tells the next call where to go on.
 func (c *Custodian) Remove(ctx context.Context, ref domain.SubjectRef) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
 	p := personPlace(ref, 0)
 	d, err := c.vessels.shut(ctx, p)
 	if err != nil {

@@ -258,6 +258,9 @@ func (c *Custodian) SetDue(ctx context.Context, k domain.RetentionKey, due time.
 // DestroyRetention destroys keys, page by page: the records are marked in one
 // write, then the Transit keys die, then their names go.
 func (c *Custodian) DestroyRetention(ctx context.Context, ks []domain.RetentionKey, journal uint64) error {
+	if err := c.mayDestroy(); err != nil {
+		return err
+	}
 	byPage := map[page][]domain.RetentionKey{}
 	for _, k := range ks {
 		p, err := pageFor(k)

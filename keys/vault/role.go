@@ -45,6 +45,15 @@ func Policy(r Role, l domain.LedgerID, transitMount, kvMount string) (string, er
 	).Replace(string(raw)), nil
 }
 
+// mayDestroy refuses a destruction before anything is written, where the token
+// could begin it and not end it.
+func (c *Custodian) mayDestroy() error {
+	if c.role == AnyRole || c.role == Eraser {
+		return nil
+	}
+	return fmt.Errorf("a %s destroys nothing: %w", c.role, ErrRefused)
+}
+
 // A right is a path and what may be done with it.
 type right struct {
 	path  string

@@ -31,11 +31,17 @@ type Swept struct {
 // made after since (the end of the sweep before, less a day; zero for all) and
 // needs an eraser's token. Interrupted, it is called again.
 func (c *Custodian) Sweep(ctx context.Context, since time.Time) (s Swept, err error) {
+	if err := c.mayDestroy(); err != nil {
+		return s, err
+	}
 	names, err := c.transit.list(ctx)
 	if err != nil {
 		return s, fmt.Errorf("sweeping: %w", err)
 	}
 	until := c.clock().Add(-leftAfter)
+	if theirs := time.Unix(c.client.date.Load(), 0).Add(-leftAfter); theirs.Before(until) {
+		until = theirs // a clock of ours that is fast must not make anything old
+	}
 	for _, name := range names {
 		made, err := name.made()
 		if !strings.HasPrefix(string(name), string(c.ledger)+"-") || err != nil || made.After(until) || made.Before(since) {
@@ -50,7 +56,8 @@ func (c *Custodian) Sweep(ctx context.Context, since time.Time) (s Swept, err er
 }
 
 // sweepKey finds out what a key is for and, where that is nothing, destroys it:
-// once Vault's own clock says, too, that it is old.
+// once Vault itself says, too, that it is old. The clock of the process that made
+// it may have been slow.
 func (c *Custodian) sweepKey(ctx context.Context, name keyName, until time.Time, s *Swept) error {
 	end, err := c.judge(ctx, name, s)
 	if err != nil || end == nil {
