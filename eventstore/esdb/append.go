@@ -99,8 +99,8 @@ type wrongAt struct {
 func (w *wrongAt) Error() string   { return w.answer.Error() }
 func (w *wrongAt) Unwrap() []error { return []error{&w.answer, w.cause} }
 
-// AppendMany implements eventstore.Appender: streams at once, as many as there are
-// connections, and the appends of one stream one after the other.
+// AppendMany implements eventstore.Appender: streams at once, as many as the
+// connections carry, and the appends of one stream one after the other.
 func (s *Store) AppendMany(ctx context.Context, appends []eventstore.Append) []eventstore.Result {
 	results := make([]eventstore.Result, len(appends))
 	groups := byStream(appends)
@@ -110,7 +110,7 @@ func (s *Store) AppendMany(ctx context.Context, appends []eventstore.Append) []e
 	}
 	close(next)
 	var workers sync.WaitGroup
-	for range min(len(groups), s.Connections.Append) {
+	for range min(len(groups), cap(s.appends.slots)) {
 		workers.Go(func() {
 			for group := range next {
 				for _, i := range group {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,6 +95,123 @@ func TestContextsEndCallsToAServerThatDoesNotAnswer(t *testing.T) {
 	b.append(testStream, domain.NoStream, es)
 	b.holds(testStream, es)
 	mustClose(t, s)
+}
+
+// A client whose own discovery fails dies under those who wait for it: only one
+// ever does.
+func TestAClientThatFindsNobodyHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, hasty)
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	b.store.leader.mu.Lock()
+	b.store.leader.found(nobody.Addr().String())
+	b.store.leader.mu.Unlock()
+	es := make([][]domain.Sealed, 40)
+	var wg sync.WaitGroup
+	b.within(12*time.Second, func() {
+		for i := range es {
+			es[i] = sealed(stream(i), 1, 10)
+			wg.Go(func() { b.append(stream(i), domain.NoStream, es[i]) })
+		}
+		wg.Wait()
+	})
+	for i := range es {
+		b.holds(stream(i), es[i])
+	}
+}
+
+// A lane knows that its client has a connection by what the client does next. If
+// a release of the client did that earlier, lanes would let callers in too soon.
+func TestTheClientLooksAtTheDeadlineLast(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	raw, err := client.NewClient(b.store.client(b.server.Address(), Account{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	var has atomic.Bool
+	b.server.SetHooks(esdbtest.Hooks{Arrived: func(_ context.Context, c esdbtest.Call) error {
+		if ok := has.Load(); ok == (c.Method == esdbtest.MethodFeatures) {
+			b.Errorf("%s came while the client had its connection: %t", c.Method, ok)
+		}
+		return nil
+	}})
+	for name, call := range map[string]func(ctx context.Context) error{
+		"append": func(ctx context.Context) error {
+			_, err := raw.AppendToStream(ctx, string(testStream), client.AppendToStreamOptions{}, client.EventData{EventType: "t"})
+			return err
+		},
+		"read": func(ctx context.Context) error {
+			r, err := raw.ReadStream(ctx, string(testStream), client.ReadStreamOptions{}, 1)
+			if err == nil {
+				_, _ = r.Recv() // it may be there by now or not
+				r.Close()
+			}
+			return err
+		},
+		"read all": func(ctx context.Context) error {
+			r, err := raw.ReadAll(ctx, client.ReadAllOptions{}, 1)
+			if err == nil {
+				_, err = r.Recv()
+				r.Close()
+			}
+			return err
+		},
+		"subscribe": func(ctx context.Context) error {
+			s, err := raw.SubscribeToAll(ctx, client.SubscribeToAllOptions{})
+			return errors.Join(err, s.Close())
+		},
+		"tombstone": func(ctx context.Context) error {
+			_, err := raw.TombstoneStream(ctx, string(stream(1)), client.TombstoneStreamOptions{})
+			return err
+		},
+	} {
+		has.Store(false)
+		if err := call(&passing{b.ctx, func() { has.Store(true) }}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !has.Load() {
+			t.Errorf("%s: the client never looked", name)
+		}
+	}
+}
+
+// A call that fails retires its client before another caller can make that one look
+// for a connection again, which would leave the first one behind.
+func TestAFailureRetiresTheClientFirst(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, hasty)
+	var features tally
+	b.server.SetHooks(esdbtest.Hooks{
+		Arrived:      both(features.hook(esdbtest.MethodFeatures)),
+		BeforeCommit: esdbtest.Answer(esdbtest.Unavailable()),
+	})
+	made := 0
+	for range 20 {
+		var wg sync.WaitGroup
+		for i := range callsAtOnce {
+			wg.Go(func() {
+				_, err := b.store.Append(b.ctx, stream(i), domain.NoStream, sealed(stream(i), 1, 10))
+				if !errors.Is(err, domain.ErrUnavailable) {
+					b.Errorf("error %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		made += callsAtOnce
+	}
+	b.server.SetHooks(esdbtest.Hooks{})
+	es := sealed(testStream, 1, 10)
+	b.append(testStream, domain.NoStream, es)
+	b.holds(testStream, es)
+	if n := len(features.all()); n == 0 || n > 2*made {
+		t.Errorf("%d looks for the server", n)
+	}
 }
 
 // Closing the client while it looks for its server panics in those who wait.
@@ -349,8 +468,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// One connection carries one call: the server lets the 101st wait in silence.
-func TestNoConnectionCarriesMoreThanOneCall(t *testing.T) {
+// The server lets the 101st call of a connection wait in silence, and subscriptions
+// count.
+func TestNoConnectionCarriesAHundredCalls(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	for range 60 {
@@ -378,13 +498,13 @@ func TestNoConnectionCarriesMoreThanOneCall(t *testing.T) {
 	b.within(5*time.Second, func() { b.holds(testStream, nil) }) // reads have connections of their own
 	wg.Wait()
 	byPeer.Range(func(peer, p any) bool {
-		if most := p.(*peak).most.Load(); most > 1 {
+		if most := p.(*peak).most.Load(); most > callsAtOnce {
 			t.Errorf("%d calls at once from %s", most, peer)
 		}
 		return true
 	})
-	if most := all.most.Load(); most < 8 || most > 32 {
-		t.Errorf("%d appends at once, want some and 32 at most", most)
+	if most := all.most.Load(); most < 8 || most > 2*callsAtOnce {
+		t.Errorf("%d appends at once, want some and 64 at most", most)
 	}
 }
 

@@ -52,14 +52,18 @@ type Deadlines struct {
 	Scavenge time.Duration
 }
 
-// Connections bound how many calls are in flight at once, each on a connection of
-// its own. Every zero is the default.
+// Connections bound how many there are, and with that how many calls are in flight
+// at once: 32 on each, where the server takes 100 and lets the next one wait in
+// silence; of subscriptions one. Every zero is the default.
 type Connections struct {
-	Append    int // 32
-	Read      int // 16
+	Append    int // 2
+	Read      int // 2
 	Subscribe int // 64
-	Dispose   int // 8
+	Dispose   int // 1
 }
+
+// callsAtOnce is how many calls a connection carries.
+const callsAtOnce = 32
 
 // A Config says which server, as whom, and how long. It is not changed by Open.
 type Config struct {
@@ -156,7 +160,7 @@ func (t *target) defaults() {
 			*field = value
 		}
 	}
-	for field, value := range map[*int]int{&c.Append: 32, &c.Read: 16, &c.Subscribe: 64, &c.Dispose: 8} {
+	for field, value := range map[*int]int{&c.Append: 2, &c.Read: 2, &c.Subscribe: 64, &c.Dispose: 1} {
 		if *field == 0 {
 			*field = value
 		}
@@ -232,7 +236,6 @@ func (t *target) client(node string, a Account) *client.Configuration {
 		KeepAliveInterval:           keepAlive,
 		KeepAliveTimeout:            keepAlive,
 		DefaultDeadline:             &t.Deadlines.Attempt,
-		Logger:                      client.NoopLogging(), // its default writes to stdout
 	}
 }
 

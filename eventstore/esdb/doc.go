@@ -4,13 +4,15 @@
 // The client has faults that a ledger cannot live with: a failed discovery ends it
 // for ever and lets callers hang, it does not honour contexts while it looks for a
 // node, closing it while it is in use panics, and it leaks the connection that it
-// replaces. All of them need two callers in one client, or a client that goes on
-// after a failure. So here a client is a lane: one connection, one call at a time,
-// thrown away after the first failure. A call runs on a goroutine of its own,
-// which outlives its caller if the client does not let go, and recovers what
-// panics. Lanes are kept in pools of a bounded size, one for each account:
-// appends, reads, subscriptions and disposal never wait for one another, and no
-// connection carries more than one call of the hundred that the server allows.
+// replaces. All of them need somebody who asks it for a connection while another
+// one does or after a call has failed. So a client lives in a lane (lane.go): its
+// callers ask for the connection one at a time, it is retired by its first failure
+// before it can look for another connection, and closed when its last call has
+// ended. A call runs on a goroutine of its own, which outlives its caller if the
+// client does not let go, and recovers what panics. Lanes stand in pools of a
+// bounded size, one for each account and use: appends, reads, subscriptions and
+// disposal never wait for one another, and no connection carries more than 32 of
+// the hundred calls that the server allows.
 //
 // Where the leader is, and which version it runs, is found out by this package
 // itself (leader.go), all nodes at once, so that one frozen node delays nobody.

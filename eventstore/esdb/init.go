@@ -133,7 +133,7 @@ func (i *initializer) correct(ctx context.Context, node, path string, r role, th
 // loggedIn reports whether the server knows an account by its password: it denies
 // other reads than those of who has another one.
 func (i *initializer) loggedIn(ctx context.Context, a Account) (bool, error) {
-	p := newPool(i.Store, a, 1)
+	p := newPool(i.Store, a, 1, 1)
 	v, err := i.again(ctx, func(ctx context.Context) error {
 		_, err := i.streamPage(ctx, p, settingsStream, eventstore.LastRevision, eventstore.Backward, newPage(1))
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore"
@@ -44,11 +45,11 @@ func New(c Config) (*Store, error) {
 	s := &Store{target: t, http: t.httpClient()}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.leader = &compass{store: s}
-	s.appends = newPool(s, t.Accounts.Writer, t.Connections.Append)
-	s.reads = newPool(s, t.Accounts.Reader, t.Connections.Read)
-	s.subscriptions = newPool(s, t.Accounts.Reader, t.Connections.Subscribe)
-	s.disposals = newPool(s, t.Accounts.Disposer, t.Connections.Dispose)
-	s.scavenges = newPool(s, t.Accounts.Scavenger, 1)
+	s.appends = newPool(s, t.Accounts.Writer, t.Connections.Append, callsAtOnce)
+	s.reads = newPool(s, t.Accounts.Reader, t.Connections.Read, callsAtOnce)
+	s.subscriptions = newPool(s, t.Accounts.Reader, t.Connections.Subscribe, 1)
+	s.disposals = newPool(s, t.Accounts.Disposer, t.Connections.Dispose, callsAtOnce)
+	s.scavenges = newPool(s, t.Accounts.Scavenger, 1, 1)
 	return s, nil
 }
 
@@ -94,7 +95,9 @@ func (s *Store) Close() (err error) {
 	s.closed = true
 	s.starting.Unlock()
 	s.end(errClosed)
-	s.calls.Wait()
+	if !s.callsEnd() {
+		return fmt.Errorf("close event store: %w: the client does not let go of its callers", domain.ErrUnavailable)
+	}
 	if again {
 		return nil
 	}
@@ -106,6 +109,23 @@ func (s *Store) Close() (err error) {
 		return fmt.Errorf("close event store: %w", unavailable(err))
 	}
 	return nil
+}
+
+// callsEnd waits for all goroutines, for longer than any of them should take.
+func (s *Store) callsEnd() bool {
+	done := make(chan struct{})
+	go func() {
+		s.calls.Wait()
+		close(done)
+	}()
+	t := time.NewTimer(3*s.Deadlines.Connect + time.Second)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // spawn runs f on a goroutine that Close waits for; false once Close has begun.
