@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 )
@@ -115,11 +116,22 @@ func (p *Projection) Flush(ctx context.Context) error {
 		// before they have read back what is stored.
 		err = fmt.Errorf("storing rows up to %s: %w", p.at.Position, err)
 		p.at, p.stale = p.stored, true
-		return errors.Join(err, p.Reload(context.WithoutCancel(ctx)))
+		return errors.Join(err, p.readBack(ctx))
 	}
 	p.stored, p.folded = p.at, 0
 	p.emptyChanges()
 	return nil
+}
+
+// readBackTime bounds reading back after a failure: an engine that hangs must not
+// hold up the end of a process. What is not read back stays stale.
+const readBackTime = 5 * time.Second
+
+// readBack is Reload also where ctx has ended because another consumer failed.
+func (p *Projection) readBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTime)
+	defer cancel()
+	return p.Reload(ctx)
 }
 
 // emptyChanges keeps memory for the next batch, but a serving view not for more

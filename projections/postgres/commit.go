@@ -85,16 +85,19 @@ func (g *generation) session(ctx context.Context, number int) error {
 	return nil
 }
 
-// rollback ends the transaction; a session in which that fails is of no use.
+// rollback ends the transaction. Of a session that is broken, the server's
+// process is noted: it may not have noticed.
 func (g *generation) rollback(ctx context.Context) error {
 	w := &g.write
-	if w.conn.IsClosed() || w.conn.PgConn().TxStatus() == 'I' {
-		return nil
+	if !w.conn.IsClosed() && w.conn.PgConn().TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if _, err := w.conn.Exec(ctx, "ROLLBACK"); err != nil && !w.conn.IsClosed() {
+			return closeConn(ctx, w.conn)
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockTimeout)
-	defer cancel()
-	if _, err := w.conn.Exec(ctx, "ROLLBACK"); err != nil {
-		return closeConn(ctx, w.conn)
+	if w.conn.IsClosed() {
+		g.unsettled.Store(w.conn.PgConn().PID())
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -17,9 +16,12 @@ const minServer = 14
 // Bounds of connections and of waiting for the server.
 const (
 	maxReaders     = 4
-	connectTimeout = 10 * time.Second
-	// lockTimeout bounds how long one process waits for another.
-	lockTimeout = 10 * time.Second
+	connectTimeout = 5 * time.Second
+	closeTimeout   = 2 * time.Second
+	// lockTimeout bounds how long one process waits for another, answerTimeout how
+	// long for a small answer of the server.
+	lockTimeout   = 10 * time.Second
+	answerTimeout = 15 * time.Second
 	// idleTimeout ends the transaction of a process that hangs in it, with its locks.
 	idleTimeout = 30 * time.Second
 )
@@ -33,7 +35,9 @@ func parse(url, name string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("%w: want postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full", ErrAddress)
 	}
 	cfg.MaxConns = maxReaders
-	cfg.MinConns = 0
+	cfg.BeforeClose = hangUp
+	// A session that broke while nobody used it is not an outage.
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true }
 	c := cfg.ConnConfig
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
@@ -46,6 +50,10 @@ func parse(url, name string) (*pgxpool.Config, error) {
 	c.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(idleTimeout)
 	return cfg, nil
 }
+
+// hangUp lets a session that nobody uses end without a farewell, for which a
+// server that hangs would make the pool wait.
+func hangUp(c *pgx.Conn) { _ = c.PgConn().Conn().SetDeadline(time.Unix(1, 0)) } // in the past
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
@@ -88,15 +96,25 @@ func (e *Engine) connect(ctx context.Context) (*pgx.Conn, error) {
 	return c, nil
 }
 
-// closeConn ends a session; one that is broken already ended.
+// closeConn ends a session and waits until the server has ended it, with the
+// locks that it held; one that is broken already ended.
 func closeConn(ctx context.Context, c *pgx.Conn) error {
 	if c == nil || c.IsClosed() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := c.Close(ctx); err != nil && !errors.Is(classify(err), context.Canceled) {
+	if err := c.Close(ctx); err != nil {
 		return fmt.Errorf("closing a session of PostgreSQL: %w", classify(err))
 	}
 	return nil
+}
+
+// dropConn ends a session that holds nothing, and does not wait.
+func dropConn(ctx context.Context, c *pgx.Conn) {
+	if c == nil || c.IsClosed() {
+		return
+	}
+	hangUp(c)
+	_ = c.Close(ctx) // there is no farewell to fail
 }

@@ -95,10 +95,21 @@ func (o Options) withDefaults() Options {
 // whoever takes the lead over finds them by it.
 func (e *Engine) application() string { return e.name + " " + e.holder[:18] }
 
-// Close ends the lead and every session that readers had.
+// Close ends the lead and every session that readers had. Where the server hangs,
+// what is left of them ends by itself, within 15 s.
 func (e *Engine) Close() error {
 	e.lead.end()
-	e.pool.Close()
+	closed := make(chan struct{})
+	go func() {
+		e.pool.Close()
+		close(closed)
+	}()
+	late := time.NewTimer(closeTimeout)
+	defer late.Stop()
+	select {
+	case <-closed:
+	case <-late.C:
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,6 +22,8 @@ type generation struct {
 	building bool
 	// write belongs to the goroutine that commits.
 	write writer
+	// unsettled is the server's process of a session that broke in a commit.
+	unsettled atomic.Uint32
 }
 
 func (e *Engine) serving(view projections.View, number int) *generation {
@@ -41,6 +44,10 @@ func (g *generation) Number() int { return g.number }
 func (g *generation) Close() error {
 	conn := g.write.conn
 	g.write = writer{}
+	if !g.building {
+		dropConn(context.Background(), conn)
+		return nil
+	}
 	if err := closeConn(context.Background(), conn); err != nil {
 		return fmt.Errorf("generation %d of view %s: %w", g.number, g.view.Name(), err)
 	}
@@ -53,44 +60,57 @@ func (g *generation) Checkpoint(ctx context.Context) (c projections.Checkpoint, 
 	return c, err
 }
 
-// moves is how often a snapshot begins anew when the generation that it was about
-// to read is exchanged and removed before its first lock.
+// moves is how often a snapshot is begun: the generation that it was about to
+// read can be exchanged and removed before its first lock.
 const moves = 5
 
-// errMoved: the generation that was to be read is gone.
+// errMoved: nothing was read, and it can be tried again at once.
 var errMoved = errors.New("the generation was exchanged just now")
 
 // Snapshot implements projections.Generation.
 func (g *generation) Snapshot(ctx context.Context, read func(projections.Checkpoint, projections.Rows) error) error {
+	if err := g.settle(ctx); err != nil {
+		return err
+	}
 	var err error
 	for range moves {
 		if err = g.snapshot(ctx, read); !errors.Is(err, errMoved) {
 			return err
 		}
 	}
-	return fmt.Errorf("reading view %s: %w", g.view.Name(), unavailable(err))
+	return g.failed("reading", err)
 }
 
 func (g *generation) snapshot(ctx context.Context, read func(projections.Checkpoint, projections.Rows) error) error {
-	tx, err := g.engine.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, at, err := g.begin(ctx)
 	if err != nil {
-		return g.failed("reading", err)
+		return err
 	}
 	// A connection that could not roll back is closed by the pool.
 	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // nothing was written
-	if err := g.choose(ctx, tx); err != nil {
-		return err
-	}
-	at, err := scanCheckpoint(tx.QueryRow(ctx, "SELECT generation, commit_position, prepare_position, event, stream, revision FROM checkpoint"))
-	switch {
-	case code(err) == undefinedTable:
-		return errMoved
-	case err != nil:
-		return g.failed("reading the checkpoint of", err)
-	}
 	return read(at, func(query string, args []any, each func([]any) error) error {
 		return g.rows(ctx, tx, query, args, each)
 	})
+}
+
+// begin begins a snapshot in bounded time.
+func (g *generation) begin(ctx context.Context) (tx pgx.Tx, at projections.Checkpoint, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if tx, err = g.engine.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
+		return nil, at, g.failed("reading", err)
+	}
+	if err = g.choose(ctx, tx); err == nil {
+		at, err = scanCheckpoint(tx.QueryRow(ctx, "SELECT generation, commit_position, prepare_position, event, stream, revision FROM checkpoint"))
+	}
+	if err == nil {
+		return tx, at, nil
+	}
+	_ = tx.Rollback(ctx) // nothing was written
+	if code(err) == undefinedTable {
+		return nil, at, errMoved
+	}
+	return nil, at, g.failed("reading the checkpoint of", err)
 }
 
 // choose makes the transaction see the tables of one generation by their names.
@@ -112,6 +132,29 @@ func (g *generation) choose(ctx context.Context, tx pgx.Tx) error {
 
 func (g *generation) failed(what string, err error) error {
 	return fmt.Errorf("%s view %s: %w", what, g.view.Name(), classify(err))
+}
+
+// errUnsettled: the server does not end a session of ours.
+var errUnsettled = errors.New("it is not known whether it was made")
+
+// settle makes sure that a commit whose answer was lost is over, one way or the
+// other: until the server has noticed that the session broke, it may still commit.
+func (g *generation) settle(ctx context.Context) error {
+	pid := g.unsettled.Load()
+	if pid == 0 {
+		return nil
+	}
+	over := false
+	err := g.engine.pool.QueryRow(ctx, "SELECT coalesce(bool_and(pg_terminate_backend(pid, $2)), true) FROM pg_stat_activity WHERE pid = $1 AND application_name = $3",
+		int64(pid), lockTimeout.Milliseconds(), g.engine.application()).Scan(&over)
+	if err == nil && !over {
+		err = unavailable(errUnsettled)
+	}
+	if err != nil {
+		return g.failed("settling the last commit to", err)
+	}
+	g.unsettled.CompareAndSwap(pid, 0)
+	return nil
 }
 
 func scanCheckpoint(row pgx.Row) (c projections.Checkpoint, err error) {

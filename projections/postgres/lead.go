@@ -91,6 +91,8 @@ func (t *term) end() {
 
 // take makes this engine the one that leads, or says who does.
 func (e *Engine) take(ctx context.Context) (*term, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	var other string
 	err := e.pool.QueryRow(ctx, "SELECT name FROM "+e.place.table("lead")+" WHERE holder <> $1 AND until > clock_timestamp()", e.holder).Scan(&other)
 	switch {
@@ -110,7 +112,7 @@ func (e *Engine) take(ctx context.Context) (*term, error) {
 	}
 	t := &term{engine: e, conn: conn, done: make(chan struct{})}
 	t.held, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	go t.keep(context.WithoutCancel(ctx), begun)
+	go t.keep(t.held, begun)
 	return t, nil
 }
 
@@ -139,27 +141,27 @@ func (e *Engine) seize(ctx context.Context, tx pgx.Tx) error {
 
 // keep renews the term three times a lease until it is given back or over. over
 // fires when the lease has run since before the last renewal was sent.
-func (t *term) keep(ctx context.Context, over *time.Timer) {
+func (t *term) keep(held context.Context, over *time.Timer) {
 	defer close(t.done)
 	defer over.Stop()
 	third := t.engine.lease / 3
 	next := time.NewTicker(third)
 	defer next.Stop()
-	for t.held.Err() == nil {
+	for held.Err() == nil {
 		select {
-		case <-t.held.Done():
+		case <-held.Done():
 		case <-over.C:
 			t.stop(errOver)
 		case <-next.C:
-			t.renew(over, third)
+			t.renew(held, over, third)
 		}
 	}
-	t.release(ctx)
+	t.release(context.WithoutCancel(held))
 }
 
 // renew asks the server once. A failure is tried again until the lease is over.
-func (t *term) renew(over *time.Timer, within time.Duration) {
-	ctx, cancel := context.WithTimeout(t.held, within)
+func (t *term) renew(ctx context.Context, over *time.Timer, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var err error
 	if t.conn.IsClosed() {
@@ -195,5 +197,5 @@ func (t *term) release(ctx context.Context) {
 	if !t.conn.IsClosed() {
 		_, _ = t.conn.Exec(ctx, "UPDATE "+t.engine.place.table("lead")+" SET holder = '', until = '-infinity' WHERE holder = $1", t.engine.holder)
 	}
-	_ = closeConn(ctx, t.conn)
+	dropConn(ctx, t.conn)
 }
