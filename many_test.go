@@ -24,6 +24,7 @@ func remoteConfig(t *testing.T, dir, up string, s *esdbtest.Server) *Config {
 // TestTheMainJobOnEventStoreDB: gateway, seal, append, view, export, erase,
 // receipt, dispose, rebuild, and all of it again after a restart.
 func TestTheMainJobOnEventStoreDB(t *testing.T) {
+	t.Parallel()
 	dir, up, log := t.TempDir(), upstream(t), logServer(t)
 	mainJob(t, func() *Config { return remoteConfig(t, dir, up, log) })
 }
@@ -79,6 +80,7 @@ func sameAsRebuilt(t *testing.T, r *running) {
 // TestTheLogGoesAwayAndComesBack: recording goes on into the outbox, opening does
 // not; nothing is lost or doubled, and nothing reads erased.
 func TestTheLogGoesAwayAndComesBack(t *testing.T) {
+	t.Parallel()
 	log := logServer(t)
 	r := serve(t, remoteConfig(t, t.TempDir(), upstream(t), log))
 	ada := dial(t, r.Gateway, "ada")
@@ -107,6 +109,7 @@ func TestTheLogGoesAwayAndComesBack(t *testing.T) {
 // TestANodeWithAnotherPolicyIsRefused: beyond one machine the log's policy is
 // everybody's, and only who says so changes it.
 func TestANodeWithAnotherPolicyIsRefused(t *testing.T) {
+	t.Parallel()
 	dir, up, log := t.TempDir(), upstream(t), logServer(t)
 	r := serve(t, remoteConfig(t, dir, up, log))
 	before, _, err := r.PolicyInForce()

@@ -69,6 +69,7 @@ func (s *site) config(dir string) *Config {
 // TestTheMainJobOnEverythingBeyondOneMachine is the whole walk on EventStoreDB,
 // Vault and PostgreSQL.
 func TestTheMainJobOnEverythingBeyondOneMachine(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "raft")
 	s.views = viewServer(t)
 	dir := t.TempDir()
@@ -79,6 +80,7 @@ func TestTheMainJobOnEverythingBeyondOneMachine(t *testing.T) {
 // erasure on one ends the sockets on both, opens nowhere, and stands in both
 // journals.
 func TestTwoGatewaysAreOneLedger(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "inmem")
 	dirs := []string{t.TempDir(), t.TempDir()}
 	one, two := serve(t, s.config(dirs[0])), serve(t, s.config(dirs[1]))
@@ -144,6 +146,7 @@ func TestTwoGatewaysAreOneLedger(t *testing.T) {
 //
 // Proves: INV-9
 func TestVaultIsSealedDuringTraffic(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "inmem")
 	r := serve(t, s.config(t.TempDir()))
 	ada := dial(t, r.Gateway, "ada")

@@ -34,6 +34,7 @@ func viewServer(t *testing.T) string {
 // TestTheMainJobWithViewsInPostgreSQL is the same walk with the log and the views
 // beyond this machine.
 func TestTheMainJobWithViewsInPostgreSQL(t *testing.T) {
+	t.Parallel()
 	dir, up, log, database := t.TempDir(), upstream(t), logServer(t), viewServer(t)
 	mainJob(t, func() *Config {
 		c := remoteConfig(t, dir, up, log)
