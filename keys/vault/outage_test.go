@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,13 +130,14 @@ func TestOutage(t *testing.T) {
 func TestRevoked(t *testing.T) {
 	at := newSite(t, vaulttest.InMemory)
 	o := optionsFor(at.server, at.ledger)
-	token := at.newToken("root")
-	o.Auth = vault.Token{Read: func() (string, error) { return token, nil }}
+	var token atomic.Value
+	token.Store(at.newToken("root"))
+	o.Auth = vault.Token{Read: func() (string, error) { return token.Load().(string), nil }}
 	n := at.nodeWith(o)
 	l := fill(t, n)
-	must(t, at.admin.Auth().Token().RevokeTree(token))
+	must(t, at.admin.Auth().Token().RevokeTree(token.Load().(string)))
 	l.wantOutage(t, n, vault.ErrRefused)
-	token = at.newToken("root")
+	token.Store(at.newToken("root"))
 	l.recovers(t, n)
 }
 

@@ -94,12 +94,12 @@ func (s *Server) run(path string) {
 // await reads the line that the server prints when it answers.
 func (s *Server) await(out io.Reader) error {
 	lines := make(chan []byte, 1)
-	done := s.done
+	cmd, done := s.cmd, s.done
 	go func() {
 		line, _ := bufio.NewReader(out).ReadBytes('\n') // an empty one where it ended
 		lines <- line
 		_, _ = io.Copy(io.Discard, out) // until it ends
-		_ = s.cmd.Wait()
+		_ = cmd.Wait()
 		close(done)
 	}()
 	select {
