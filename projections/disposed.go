@@ -20,6 +20,9 @@ type disposed struct {
 	owners  map[string][]gone
 	cuts    map[domain.Stream]domain.Revision
 	records []record
+	// scopes are the parts of the destructions that the stream destruction still
+	// shows, by command.
+	scopes map[string][]part
 }
 
 // gone is a part of a person or block for which a record stands.
@@ -39,21 +42,21 @@ type record struct {
 func readDisposed(ctx context.Context, r eventstore.Reader, p *parser) (*disposed, error) {
 	d := &disposed{
 		buckets: map[domain.RetentionKey]domain.Position{}, owners: map[string][]gone{}, cuts: map[domain.Stream]domain.Revision{},
+		scopes: map[string][]part{},
 	}
-	scopes := map[string][]part{}
 	for e, err := range p.stream(ctx, r, p.streams.Destruction()) {
 		if err != nil {
 			return nil, fmt.Errorf("reading destructions: %w", err)
 		}
 		if e.Destruction != nil && e.Destruction.Done {
-			scopes[e.Destruction.Command.String()] = e.Destruction.parts()
+			d.scopes[e.Destruction.Command.String()] = e.Destruction.parts()
 		}
 	}
 	for e, err := range p.stream(ctx, r, p.streams.Retention()) {
 		if err != nil {
 			return nil, fmt.Errorf("reading what was disposed of: %w", err)
 		}
-		d.add(&e, scopes)
+		d.add(&e)
 	}
 	return d, nil
 }
@@ -78,7 +81,7 @@ func (p *parser) stream(ctx context.Context, r eventstore.Reader, s domain.Strea
 	}
 }
 
-func (d *disposed) add(e *Event, scopes map[string][]part) {
+func (d *disposed) add(e *Event) {
 	if e.Disposal == nil {
 		return
 	}
@@ -93,7 +96,7 @@ func (d *disposed) add(e *Event, scopes map[string][]part) {
 		d.buckets[e.Disposal.Key] = e.Position
 	case domain.SubjectDisposed:
 		for _, command := range e.Disposal.Commands {
-			for _, s := range scopes[command] {
+			for _, s := range d.scopes[command] {
 				d.owners[s.owner] = append(d.owners[s.owner], gone{part: s, before: e.Position})
 			}
 		}
@@ -108,6 +111,19 @@ func (d *disposed) last() domain.Position {
 		return domain.Start
 	}
 	return d.records[len(d.records)-1].at
+}
+
+// complete tells a record of disposal what its destructions took. A view may have
+// rows from before a destruction whose note it skips, because the stream
+// destruction was cut behind it.
+func (d *disposed) complete(e *Event) {
+	if d == nil || e.Type() != domain.SubjectDisposed {
+		return
+	}
+	e.Disposal.parts = map[string][]part{}
+	for _, command := range e.Disposal.Commands {
+		e.Disposal.parts[command] = d.scopes[command]
+	}
 }
 
 // covers reports whether a record stands for e.

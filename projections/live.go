@@ -81,6 +81,7 @@ func (l *Loop) take(ctx context.Context, p *parser, seen []sighted) error {
 			break
 		}
 		if !l.skip.covers(&e) {
+			l.skip.complete(&e)
 			l.batch = append(l.batch, e)
 		}
 	}

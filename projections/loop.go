@@ -183,6 +183,7 @@ func (l *Loop) feed(ctx context.Context, q *queue, p *parser, rec domain.Recorde
 	if err != nil || !ok || l.skip.covers(&e) {
 		return err
 	}
+	l.skip.complete(&e)
 	return q.put(ctx, e)
 }
 

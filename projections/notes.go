@@ -79,6 +79,9 @@ type Disposal struct {
 	Stream   domain.Stream
 	Revision int64
 	Totals   []Total
+	// parts are what the destructions of subject.disposed took, by command, as far
+	// as the log still says; see disposed.complete.
+	parts map[string][]part
 }
 
 func parseDisposal(e *Event) (*Disposal, error) {

@@ -141,6 +141,9 @@ func (p *placed) remove(e *Event, c *Changes) {
 		}
 	case e.Type() == domain.SubjectDisposed:
 		for _, command := range e.Disposal.Commands {
+			p.scopeOf(command, e.Disposal.parts[command], e, c)
+		}
+		for _, command := range e.Disposal.Commands {
 			p.take(command, c)
 			c.Sweep("DELETE FROM "+p.scope.Name+" WHERE command = ?", command)
 		}
@@ -158,9 +161,7 @@ func isDestruction(e *Event) bool {
 func (p *placed) destroyed(e *Event, c *Changes) {
 	d := e.Destruction
 	command, parts := d.Command.String(), d.parts()
-	for _, s := range parts {
-		c.Row(p.scope, T(s.owner), T(command), T(s.class), N(s.gen), T(s.tier), T(s.bucket), N(int64(e.Revision)))
-	}
+	p.scopeOf(command, parts, e, c)
 	if len(parts) == 0 {
 		return
 	}
@@ -168,6 +169,13 @@ func (p *placed) destroyed(e *Event, c *Changes) {
 		c.Sweep(sql, command, command, command)
 	}
 	p.take(command, c)
+}
+
+// scopeOf notes whose rows a destruction takes.
+func (p *placed) scopeOf(command string, parts []part, e *Event, c *Changes) {
+	for _, s := range parts {
+		c.Row(p.scope, T(s.owner), T(command), T(s.class), N(s.gen), T(s.tier), T(s.bucket), N(int64(e.Revision)))
+	}
 }
 
 func (p *placed) take(command string, c *Changes) {
