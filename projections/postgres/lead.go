@@ -112,7 +112,7 @@ func (e *Engine) take(ctx context.Context) (*term, error) {
 	}
 	t := &term{engine: e, conn: conn, done: make(chan struct{})}
 	t.held, t.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	go t.keep(t.held, begun)
+	go t.keep(t.held, begun) //nolint:contextcheck // the term outlives the call that began it
 	return t, nil
 }
 
