@@ -2,8 +2,10 @@ package vault_test
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -142,4 +144,34 @@ func TestKubernetes(t *testing.T) {
 	_, err = vault.Open(background(), o)
 	wantErr(t, "another pod's token", err, vault.ErrRefused)
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestServerCertificate: the server's certificate is checked against the authority
+// that was given, whatever the environment says.
+func TestServerCertificate(t *testing.T) {
+	at := newSite(t, vaulttest.InMemory)
+	target, err := url.Parse(at.server.Addr)
+	must(t, err)
+	front := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(target))
+	defer http.DefaultClient.CloseIdleConnections()
+	defer front.Close()
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600))
+	o := optionsFor(at.server, at.ledger)
+	o.Address = front.URL
+	for _, name := range []string{"VAULT_SKIP_VERIFY", "VAULT_CACERT", "VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_MAX_RETRIES"} {
+		t.Setenv(name, map[string]string{"VAULT_SKIP_VERIFY": "1", "VAULT_CACERT": file, "VAULT_MAX_RETRIES": "9"}[name])
+	}
+	if _, err := vault.Open(background(), o); !errors.Is(err, vault.ErrUnreachable) || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("a server of unknown authority: %v", err)
+	}
+	o.CACert = file
+	c, err := vault.Open(background(), o)
+	must(t, err)
+	must(t, c.Close())
+	o.CACert = filepath.Join(t.TempDir(), "none")
+	if _, err := vault.Open(background(), o); err == nil {
+		t.Fatal("opened without the authority that was asked for")
+	}
 }

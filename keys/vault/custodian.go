@@ -145,45 +145,6 @@ func (o *Options) mounts() {
 	}
 }
 
-// idleConnections are kept for plain HTTP, where each call under way needs one.
-const idleConnections = 64
-
-// newAPI makes a client of our own settings: what the environment says is not
-// read, and no call is repeated.
-func newAPI(o Options) (*api.Client, error) {
-	config := api.DefaultConfig()
-	if config.Error != nil {
-		return nil, fmt.Errorf("configuring the client: %w", config.Error)
-	}
-	config.Address = o.Address
-	config.MaxRetries = 0
-	config.Timeout = o.Timeout
-	if o.CACert != "" {
-		if err := config.ConfigureTLS(&api.TLSConfig{CACert: o.CACert}); err != nil {
-			return nil, fmt.Errorf("reading the server's authority: %w", err)
-		}
-	}
-	if t, ok := config.HttpClient.Transport.(*http.Transport); ok {
-		t.MaxIdleConnsPerHost = idleConnections
-	}
-	if o.Transport != nil {
-		config.HttpClient.Transport = o.Transport
-	}
-	a, err := api.NewClient(config)
-	if err != nil {
-		return nil, fmt.Errorf("making the client: %w", err)
-	}
-	a.ClearToken()
-	a.SetReadYourWrites(true)
-	if o.ActiveNode {
-		a.AddHeader("X-Vault-Forward", "active-node")
-	}
-	if o.Namespace != "" {
-		a.SetNamespace(o.Namespace)
-	}
-	return a, nil
-}
-
 // Close ends the renewal of the token and every further call. The token is left
 // to run out.
 func (c *Custodian) Close() error {

@@ -96,8 +96,11 @@ type wire struct {
 	held, release chan struct{}
 	silent        bool          // nothing is answered before the caller gives up
 	older         time.Duration // what Transit says of the age of keys is more
-	path          string        // before a request with this in its path, hook runs
-	hook          func()
+	// A request of this method with this in its path is answered and not made.
+	pretendMethod, pretendPath string
+
+	path string // before a request with this in its path, hook runs
+	hook func()
 }
 
 func newWire() *wire { return &wire{under: &http.Transport{MaxIdleConnsPerHost: 64}} }
@@ -142,6 +145,13 @@ func (w *wire) meanwhile(path string, fn func()) {
 	w.path, w.hook = path, fn
 }
 
+// pretend answers requests without making them.
+func (w *wire) pretend(method, path string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pretendMethod, w.pretendPath = method, path
+}
+
 // old makes every Transit key older than it is.
 func (w *wire) old(by time.Duration) {
 	w.mu.Lock()
@@ -180,11 +190,14 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if hook != nil && !strings.Contains(r.URL.Path, w.path) {
 		hook = nil
 	}
+	pretended := w.pretendMethod == r.Method && strings.Contains(r.URL.Path, w.pretendPath)
 	w.mu.Unlock()
 	if hook != nil {
 		hook()
 	}
 	switch {
+	case pretended:
+		return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody, Request: r, Header: http.Header{}}, nil
 	case !hit && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/"+vault.TransitMount+"/keys/"):
 		return w.aged(w.under.RoundTrip(r))
 	case silent:
