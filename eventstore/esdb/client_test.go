@@ -53,6 +53,7 @@ func TestAFailedDiscoveryEndsNothing(t *testing.T) {
 // The client does not look at a context while it looks for its server.
 func TestContextsEndCallsToAServerThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	server := esdbtest.Start(t, esdbtest.Options{Clock: time.Now})
 	server.Freeze()
 	s, err := New(quiet(configOf(t, server.URL())))
@@ -426,6 +427,7 @@ func TestNothingIsSentOfAnInvalidAppend(t *testing.T) {
 // The client leaves the connection behind that it replaces, and the goroutines of
 // reads that nobody closed.
 func TestNothingIsLeftBehind(t *testing.T) {
+	inProcess(t)
 	before := goleak.IgnoreCurrent()
 	server := esdbtest.Start(t, esdbtest.Options{Clock: time.Now})
 	c := quiet(configOf(t, server.URL()))

@@ -109,6 +109,10 @@ func TestAFollowersAddressAlone(t *testing.T) {
 	for _, err := range b.store.ReadAll(b.ctx, domain.Start, eventstore.Forward, 0) {
 		b.unavailable(err)
 	}
+	// The clients are on their way to the leader, and would abandon their connections
+	// if it ended now (doc.go).
+	mustClose(t, b.store)
+	time.Sleep(300 * time.Millisecond)
 }
 
 func (b *bench) sealedOf(s domain.Stream) (out []domain.Sealed) {

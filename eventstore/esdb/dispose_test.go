@@ -16,7 +16,7 @@ import (
 // raw is the client without the store around it.
 func (b *bench) raw() *client.Client {
 	b.Helper()
-	c, err := client.NewClient(b.store.client(b.server.Address(), Account{}))
+	c, err := client.NewClient(b.store.client(b.store.seeds[0], b.store.Accounts.Disposer))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (b *bench) metadata(s domain.Stream) (fields map[string]any, revision domai
 // even read back where a right has two groups, and is never taken back.
 func TestTruncationKeepsTheRestOfTheMetadata(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b, testStream := onAny(t), own()
 	es := sealed(testStream, 6, 10)
 	b.append(testStream, domain.NoStream, es)
 	b.setMetadata(testStream, `{"$acl":{"$r":["a","b"]},"own":{"x":1}}`)
@@ -94,8 +94,8 @@ func TestTruncationKeepsTheRestOfTheMetadata(t *testing.T) {
 // Two who truncate the same stream at once both get what they want.
 func TestTruncationsAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	other := benchAt(t, b.server.URL())
+	b, testStream := onAny(t), own()
+	other := benchAt(t, b.store.URL)
 	b.append(testStream, domain.NoStream, sealed(testStream, 40, 10))
 	var wg sync.WaitGroup
 	for i := range 10 {
@@ -128,7 +128,7 @@ func TestALostAnswerToATruncation(t *testing.T) {
 // A stream whose end somebody else hid is not taken for one that never was.
 func TestAStreamThatSomebodyElseHid(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, hasty)
+	b, testStream := onAny(t, hasty), own()
 	b.append(testStream, domain.NoStream, sealed(testStream, 2, 10))
 	b.setMetadata(testStream, `{"$tb":9}`)
 	_, err := b.store.Last(b.ctx, testStream)

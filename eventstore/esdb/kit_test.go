@@ -43,10 +43,32 @@ type bench struct {
 	ctx    context.Context
 }
 
+// newBench has a server of its own, which the test may disturb. With a real server
+// given, the tests that do are skipped.
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
+	inProcess(t)
 	return newBenchOn(t, esdbtest.Start(t, esdbtest.Options{Clock: time.Now}), change...)
 }
+
+func inProcess(t *testing.T) {
+	t.Helper()
+	if os.Getenv(realServer) != "" {
+		t.Skip("stops or disturbs its server, or needs one of its own")
+	}
+}
+
+// onAny has the real server, if there is one: the test uses streams of its own.
+func onAny(t *testing.T, change ...func(*Config)) *bench {
+	t.Helper()
+	if url := os.Getenv(realServer); url != "" {
+		return benchAt(t, url, change...)
+	}
+	return newBench(t, change...)
+}
+
+// own is a stream that nobody else has.
+func own() domain.Stream { return domain.Stream("lethe.main.messages-0-1-" + uuid.NewString()) }
 
 func newBenchOn(t *testing.T, server *esdbtest.Server, change ...func(*Config)) *bench {
 	t.Helper()

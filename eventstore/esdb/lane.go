@@ -130,7 +130,7 @@ func (l *lane) do(ctx context.Context, f func(ctx context.Context, c *client.Cli
 	if l.isRetired() {
 		return errRetired
 	}
-	return guarded(&passing{leaderOnly(ctx), passed}, l.Client, f)
+	return guarded(&passing{leaderOnly(ctx), passed}, l.Client, f) //nolint:contextcheck // it is ctx
 }
 
 // errRetired is a lane that ended while its caller waited for it.

@@ -13,6 +13,7 @@ import (
 
 func cluster(t *testing.T, n int, o esdbtest.Options) *esdbtest.Cluster {
 	t.Helper()
+	inProcess(t)
 	o.Clock = time.Now
 	c, err := esdbtest.NewCluster(n, o)
 	if err != nil {
@@ -115,6 +116,7 @@ func TestScavengesThatDoNotReachEveryDisk(t *testing.T) {
 // for, and does not count.
 func TestAScavengeThatIsInProgress(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	b := newBenchOn(t, esdbtest.Start(t, esdbtest.Options{Clock: time.Now, ScavengeDelay: 200 * time.Millisecond}))
 	resp, err := http.Post(b.server.Admin()+"/admin/scavenge", "", nil) //nolint:noctx // a test
 	if err != nil {

@@ -83,6 +83,7 @@ func secured(t *testing.T) (*esdbtest.Server, Config) {
 // Init makes what the plan says, once, and puts right what was changed since.
 func TestInitIsDoneOnce(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	server, c := secured(t)
 	plan, err := c.Plan()
 	if err != nil || len(plan) != 6 || strings.Contains(fmt.Sprint(plan), "pw") {
@@ -113,6 +114,7 @@ func TestInitIsDoneOnce(t *testing.T) {
 // Init keeps what else stands in the documents it changes.
 func TestInitKeepsOtherSettings(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	server, c := secured(t)
 	cc := c
 	cc.Accounts = Accounts{admin, admin, admin, admin}
@@ -154,6 +156,7 @@ func TestInitNeedsFourAccounts(t *testing.T) {
 // each for its own.
 func TestEveryRoleHasItsOwnRightsOnly(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	server, c := secured(t)
 	if _, err := Init(t.Context(), c, admin); err != nil {
 		t.Fatal(err)
@@ -207,6 +210,7 @@ func TestEveryRoleHasItsOwnRightsOnly(t *testing.T) {
 // server.
 func TestTLS(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	node, user := newCertificate(t), newCertificate(t)
 	server := esdbtest.Start(t, esdbtest.Options{Clock: time.Now, TLS: &tls.Config{
 		Certificates: []tls.Certificate{node.tls}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: user.pool,
@@ -247,6 +251,7 @@ func TestTLS(t *testing.T) {
 // would make the caller nobody.
 func TestCredentialsAreSentOnce(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	server, c := secured(t)
 	c.Accounts = Accounts{admin, admin, admin, admin}
 	b := &bench{T: t, server: server, ctx: t.Context(), store: mustOpen(t, c)}

@@ -90,6 +90,7 @@ func TestAnAppendWaitsForItsServer(t *testing.T) {
 // The server drops an append that equals one in flight, and does not answer it.
 func TestEqualAppendsAreNeverInFlightTogether(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	b := newBenchOn(t, esdbtest.Start(t, esdbtest.Options{Clock: time.Now, CommitDelay: 30 * time.Millisecond}))
 	es := sealed(testStream, 2, 10)
 	var wg sync.WaitGroup
@@ -154,7 +155,7 @@ func TestAPartOfABatchAtTheHead(t *testing.T) {
 // zero is not one.
 func TestARepetitionWithoutAPosition(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b, testStream := onAny(t), own()
 	es := sealed(testStream, 4, 10)
 	first := b.append(testStream, domain.NoStream, es[:2])
 	b.append(testStream, 1, es[2:])
@@ -173,6 +174,7 @@ func TestARepetitionWithoutAPosition(t *testing.T) {
 // Connections break under load: everything stands once, in order.
 func TestReconnectsUnderLoad(t *testing.T) {
 	t.Parallel()
+	inProcess(t)
 	b := newBenchOn(t, esdbtest.Start(t, esdbtest.Options{Clock: time.Now, CommitDelay: time.Millisecond}))
 	const writers, each = 8, 60
 	var wg sync.WaitGroup

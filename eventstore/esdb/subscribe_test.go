@@ -70,8 +70,8 @@ func TestADroppedSubscriptionGoesOn(t *testing.T) {
 // the log when it wakes up.
 func TestAReaderThatFellBehind(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	sub, err := b.store.SubscribeAll(b.ctx, domain.Start)
+	b, testStream := onAny(t), own()
+	sub, err := b.store.SubscribeStream(b.ctx, testStream, domain.NoStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestAStreamThatAppearsWhileItIsLookedFor(t *testing.T) {
 // the revision it begins behind, and ends with the stream.
 func TestAnAbsentStreamIsFollowedByItsWholeName(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b, testStream := onAny(t), own()
 	sub, err := b.store.SubscribeStream(b.ctx, testStream, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestAnAbsentStreamIsFollowedByItsWholeName(t *testing.T) {
 // A position that no event has is told as that, and is not the end of the log.
 func TestAPositionThatNoEventHas(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b, testStream := onAny(t), own()
 	at := b.append(testStream, domain.NoStream, sealed(testStream, 3, 1000)).Position
 	bad := domain.Position{Commit: at.Commit - 1, Prepare: at.Prepare - 1}
 	for dir := range 2 {
