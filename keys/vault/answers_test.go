@@ -86,6 +86,9 @@ func clientTo(t *testing.T, answer func(http.ResponseWriter)) *client {
 // told apart.
 func TestCallerGone(t *testing.T) {
 	cl := clientTo(t, func(http.ResponseWriter) { time.Sleep(50 * time.Millisecond) })
+	for range strikes - 1 {
+		cl.breaker.note(ErrSealed)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
 	defer cancel()
 	for range strikes + 1 {
@@ -96,6 +99,10 @@ func TestCallerGone(t *testing.T) {
 	}
 	if err := cl.breaker.allow(); err != nil {
 		t.Fatalf("callers who went away broke the circuit: %v", err)
+	}
+	cl.breaker.note(ErrSealed)
+	if err := cl.breaker.allow(); err == nil {
+		t.Fatal("callers who went away count as answers")
 	}
 }
 

@@ -30,7 +30,7 @@ func (t Token) Login(ctx context.Context, a *api.Client) (*api.Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the token: %w", err)
 	}
-	mine, err := a.Clone()
+	mine, err := a.CloneWithHeaders() // a plain clone takes the namespace from the environment
 	if err != nil {
 		return nil, err
 	}

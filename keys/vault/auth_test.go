@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,7 +153,14 @@ func TestServerCertificate(t *testing.T) {
 	at := newSite(t, vaulttest.InMemory)
 	target, err := url.Parse(at.server.Addr)
 	must(t, err)
-	front := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(target))
+	var strays atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	front := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Vault-Namespace") != "" || r.Header.Get("X-Vault-Token") == "stray" {
+			strays.Add(1)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
 	defer http.DefaultClient.CloseIdleConnections()
 	defer front.Close()
 	front.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -160,8 +168,10 @@ func TestServerCertificate(t *testing.T) {
 	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}), 0o600))
 	o := optionsFor(at.server, at.ledger)
 	o.Address = front.URL
-	for _, name := range []string{"VAULT_SKIP_VERIFY", "VAULT_CACERT", "VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_MAX_RETRIES"} {
-		t.Setenv(name, map[string]string{"VAULT_SKIP_VERIFY": "1", "VAULT_CACERT": file, "VAULT_MAX_RETRIES": "9"}[name])
+	for name, value := range map[string]string{
+		"VAULT_SKIP_VERIFY": "1", "VAULT_CACERT": file, "VAULT_TOKEN": "stray", "VAULT_NAMESPACE": "stray", "VAULT_MAX_RETRIES": "9",
+	} {
+		t.Setenv(name, value)
 	}
 	if _, err := vault.Open(background(), o); !errors.Is(err, vault.ErrUnreachable) || !strings.Contains(err.Error(), "certificate") {
 		t.Fatalf("a server of unknown authority: %v", err)
@@ -170,6 +180,9 @@ func TestServerCertificate(t *testing.T) {
 	c, err := vault.Open(background(), o)
 	must(t, err)
 	must(t, c.Close())
+	if n := strays.Load(); n > 0 {
+		t.Fatalf("%d requests say what only the environment says", n)
+	}
 	o.CACert = filepath.Join(t.TempDir(), "none")
 	if _, err := vault.Open(background(), o); err == nil {
 		t.Fatal("opened without the authority that was asked for")
