@@ -2,6 +2,7 @@ package esdb
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 )
 
@@ -86,4 +88,43 @@ func appendBy(b *testing.B, do func(caller int, stream string, id uuid.UUID) err
 	rate := float64(b.N) / time.Since(begin).Seconds()
 	b.ReportMetric(rate, "appends/s")
 	return rate
+}
+
+// BenchmarkReads measures the reading of a whole log of 50,000 events of 300 B.
+func BenchmarkReads(b *testing.B) {
+	server := esdbtest.Start(b, esdbtest.Options{Clock: time.Now})
+	s := mustOpen(b, quiet(configOf(b, server.URL())))
+	defer mustClose(b, s)
+	const n = 50_000
+	for i := 0; i < n; i += 500 {
+		if _, err := s.Append(b.Context(), testStream, domain.Revision(i-1), sealed(testStream, 500, 300)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for name, read := range map[string]func() iter.Seq2[domain.Recorded, error]{
+		"log": func() iter.Seq2[domain.Recorded, error] {
+			return s.ReadAll(b.Context(), domain.Start, eventstore.Forward, 0)
+		},
+		"log-backwards": func() iter.Seq2[domain.Recorded, error] {
+			return s.ReadAll(b.Context(), domain.End, eventstore.Backward, 0)
+		},
+		"stream": func() iter.Seq2[domain.Recorded, error] {
+			return s.ReadStream(b.Context(), testStream, 0, eventstore.Forward, 0)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				got := 0
+				for _, err := range read() {
+					if got++; err != nil {
+						b.Fatal(err)
+					}
+				}
+				if got != n {
+					b.Fatalf("%d events", got)
+				}
+			}
+			b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
 }
