@@ -21,12 +21,11 @@ func TestSweep(t *testing.T) {
 	at := newSite(t, vaulttest.InMemory)
 	must(t, vault.Init(background(), at.admin, small("other")))
 	o := optionsFor(at.server, "other")
-	neighbour := at.nodeWith(o)
-	theirs := fill(t, neighbour)
-	n, sweeper := at.node(), at.node()
-	l := fill(t, n)
+	neighbour, n, sweeper := at.nodeWith(o), at.node(), at.node()
+	neighbour.now.move(-tomorrow) // a slow clock makes all that is made look old
+	n.now.move(-tomorrow)
+	theirs, l := fill(t, neighbour), fill(t, n)
 	inUse := at.transitKeys()
-	n.now.move(-tomorrow) // a slow clock makes what it leaves look old
 	for request := 1; request <= 12; request++ {
 		for _, broken := range brokenOff(t, request) {
 			n.wire.fail(request, true)
