@@ -17,6 +17,8 @@ import (
 
 // TestLiveRebuiltAndTheOtherEngineAreAlike: however a live view came to its
 // position, it has the rows of one built again, and those that SQLite has.
+//
+// Proves: INV-7
 func TestLiveRebuiltAndTheOtherEngineAreAlike(t *testing.T) {
 	url, n, failed := database(t), 0, false
 	rapid.Check(t, func(rt *rapid.T) {

@@ -20,7 +20,7 @@ func TestACommitLostOrUnansweredIsMadeOnce(t *testing.T) {
 	h := history(5)
 	h.Steps(300)
 	var broken [3]atomic.Int64
-	through := newProxy(t, func(n int) fate {
+	through := newProxy(t, ofRows, func(n int) fate {
 		f := pass
 		if n%3 == 0 {
 			f = []fate{lost, unanswered}[n%2]
@@ -49,8 +49,62 @@ func TestACommitLostOrUnansweredIsMadeOnce(t *testing.T) {
 	same(t, "after faults", digests(t, p), onSQLite(t, h))
 }
 
+// TestARebuildThatBreaksAnywhereLeavesViewsThatServe breaks the session of each
+// transaction that makes, swaps or drops generations, before and after it commits.
+//
+// Proves: INV-7
+func TestARebuildThatBreaksAnywhereLeavesViewsThatServe(t *testing.T) {
+	h := history(3)
+	h.Steps(100)
+	want, serving := onSQLite(t, h), map[int]int{}
+	for _, kind := range []fate{lost, unanswered} {
+		for n := 1; n <= 13; n += 3 {
+			url := database(t)
+			p := projector(t, h, engine(t, url))
+			check(t, p.CatchUp(t.Context()))
+			check(t, p.Close())
+			var armed atomic.Bool
+			var met atomic.Int64
+			through := newProxy(t, ofOthers, func(int) fate {
+				if armed.Load() && int(met.Add(1)) == n {
+					return kind
+				}
+				return pass
+			})
+			p = projector(t, h, engine(t, through.url(url)))
+			armed.Store(true)
+			_, err := p.Rebuild(t.Context(), nil)
+			if int(met.Load()) < n {
+				t.Fatalf("only %d transactions were met", met.Load())
+			}
+			if err != nil && !errors.Is(err, domain.ErrUnavailable) {
+				t.Fatalf("transaction %d: %v", n, err)
+			}
+			check(t, p.Close())
+			p = projector(t, h, engine(t, url))
+			same(t, "after a broken rebuild", digests(t, p), want)
+			status, err := p.Status(t.Context())
+			check(t, err)
+			for _, s := range status {
+				if s.Generation != status[0].Generation {
+					t.Fatalf("transaction %d: %+v", n, status)
+				}
+			}
+			serving[status[0].Generation]++
+			if left := generations(t, url); left != len(status) {
+				t.Errorf("transaction %d: %d generations are left for %d views", n, left, len(status))
+			}
+		}
+	}
+	if serving[1] < 2 || serving[2] < 2 {
+		t.Errorf("serving generations: %v; both sides of the swap should be met", serving)
+	}
+}
+
 // TestAServerThatCrashesLosesNothing ends the server as a power cut would, while
 // views follow the log.
+//
+// Proves: INV-9
 func TestAServerThatCrashesLosesNothing(t *testing.T) {
 	database(t) // skipped where there is none
 	s, err := pgtest.New(t.Context())

@@ -57,7 +57,7 @@ func TestOneThatHangsInATransactionIsReplaced(t *testing.T) {
 	url := database(t)
 	h := history(8)
 	h.Steps(300)
-	through := newProxy(t, func(n int) fate { return map[bool]fate{true: frozen}[n == 4] })
+	through := newProxy(t, ofRows, func(n int) fate { return map[bool]fate{true: frozen}[n == 4] })
 	opt := options()
 	opt.Batch = 10
 	a, err := projections.Open(t.Context(), h, named(t, through.url(url), "node-a", lease), opt)

@@ -107,6 +107,36 @@ func TestWhatAnotherProcessBuildsStays(t *testing.T) {
 	}
 }
 
+// TestWhatNoLongerServesIsNotWritten: a projector that missed a swap commits to
+// the generation that it read, which somebody still reads.
+func TestWhatNoLongerServesIsNotWritten(t *testing.T) {
+	url := database(t)
+	a, b := engine(t, url), engine(t, url)
+	view := projections.Views()[0]
+	old, err := b.Open(t.Context(), view)
+	check(t, err)
+	defer old.Close()
+	next, err := a.Create(t.Context(), view)
+	check(t, err)
+	served, err := a.Swap(t.Context(), map[string]projections.View{view.Name(): view}, map[string]projections.Generation{view.Name(): next})
+	check(t, err)
+	defer served[view.Name()].Close()
+	from := projections.Checkpoint{Generation: old.Number()}
+	to := from
+	to.Position = domain.Position{Commit: 1, Prepare: 1}
+	var none projections.Changes
+	if err := old.Commit(t.Context(), from, to, &none); !errors.Is(err, projections.ErrActive) {
+		t.Fatalf("while it is still there: %v", err)
+	}
+	check(t, a.Drop(view.Name(), next))
+	if err := old.Commit(t.Context(), from, to, &none); !errors.Is(err, projections.ErrActive) {
+		t.Fatalf("when it is gone: %v", err)
+	}
+	if at, err := old.Checkpoint(t.Context()); err != nil || at.Generation != next.Number() || at.Position != domain.Start {
+		t.Fatalf("the old handle reads %+v, %v", at, err)
+	}
+}
+
 func TestAViewWhoseTablesAreGoneIsDamaged(t *testing.T) {
 	url := database(t)
 	e := engine(t, url)

@@ -16,8 +16,9 @@ type proxy struct {
 	// mu protects what follows.
 	mu      sync.Mutex
 	commits int
-	// at is told of each COMMIT of a batch of rows before it is passed on, and says
-	// what becomes of it.
+	// commit is how the commits end that at is told of, before they are passed on; it
+	// says what becomes of them.
+	commit []byte
 	at     func(n int) fate
 	frozen chan struct{} // closed when nothing passes any more
 	open   []net.Conn
@@ -33,10 +34,17 @@ const (
 	frozen          // nothing passes any more, on any connection; none breaks
 )
 
-func newProxy(t *testing.T, at func(n int) fate) *proxy {
+// Batches of rows end with Parse of a statement without a name, other
+// transactions with a plain query.
+var (
+	ofRows   = []byte("\x00COMMIT\x00")
+	ofOthers = []byte("Q\x00\x00\x00\x0bcommit\x00")
+)
+
+func newProxy(t *testing.T, commit []byte, at func(n int) fate) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
-	p := &proxy{listener: l, server: shared.Socket(), at: at, frozen: make(chan struct{})}
+	p := &proxy{listener: l, server: shared.Socket(), commit: commit, at: at, frozen: make(chan struct{})}
 	p.passed.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -109,11 +117,9 @@ func (w *wire) end() {
 	_ = w.server.Close()
 }
 
-// commit is how a batch of rows ends: Parse of a statement without a name.
-var commit = []byte("\x00COMMIT\x00")
-
 func (w *wire) up() {
 	var tail []byte
+	commit := w.proxy.commit
 	buf := make([]byte, 1<<16)
 	for {
 		n, err := w.client.Read(buf)
