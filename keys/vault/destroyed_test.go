@@ -104,3 +104,92 @@ func TestNoNamesInAudit(t *testing.T) {
 		}
 	}
 }
+
+// TestTooLarge: what does not fit is refused and not taken for an outage; what
+// just fits is stored.
+func TestTooLarge(t *testing.T) {
+	at := newSite(t, vaulttest.Raft)
+	n := at.node()
+	_, err := n.PutDocument(background(), "large", 0, make([]byte, vault.MaxSealed))
+	must(t, err)
+	v, _, err := n.Document(background(), "large")
+	must(t, err)
+	if len(v) != vault.MaxSealed {
+		t.Fatalf("%d bytes came back", len(v))
+	}
+	_, err = n.PutDocument(background(), "larger", 0, make([]byte, vault.MaxSealed+1))
+	if !errors.Is(err, vault.ErrTooLarge) || errors.Is(err, domain.ErrUnavailable) {
+		t.Fatalf("error %v, want too large", err)
+	}
+}
+
+// TestPageMissing: a page of retention keys that somebody took away is damage: its
+// keys are not issued again.
+func TestPageMissing(t *testing.T) {
+	at := newSite(t, vaulttest.InMemory)
+	n := at.node()
+	l := fill(t, n)
+	_, err := at.admin.Logical().Delete(vault.KVMount + "/metadata/main/retention/messages/0/2026-11")
+	must(t, err)
+	n.now.move(time.Minute)
+	_, _, err = n.Retention(background(), l.bucket)
+	wantErr(t, "reading", err, vault.ErrDamaged)
+	_, _, err = n.IssueRetention(background(), l.bucket, time.Now().AddDate(0, 1, 0))
+	wantErr(t, "issuing again", err, vault.ErrDamaged)
+	wantErr(t, "listing", n.EachRetention(background(), func(keys.RetentionRecord) bool { return true }), vault.ErrDamaged)
+	other := l.bucket
+	other.Bucket = "2026-12-01"
+	_, _, err = n.IssueRetention(background(), other, time.Now().AddDate(0, 1, 0))
+	must(t, err)
+}
+
+// TestFullDirectory: a table that is full takes nobody new, and those who are in
+// it go on.
+func TestFullDirectory(t *testing.T) {
+	at := newSite(t, vaulttest.InMemory)
+	n := at.node()
+	s := enrolled(t, n, 1)
+	table := at.writtenTable(t)
+	entries := make([]byte, 0, 800<<10)
+	old, err := at.admin.Logical().Read(table)
+	must(t, err)
+	data := old.Data["data"].(map[string]any)
+	first, err := base64.StdEncoding.DecodeString(data["entries"].(string))
+	must(t, err)
+	entries = append(entries, first...)
+	for i := 0; len(entries) < 577<<10; i++ { // made up, and each with a key of its own
+		entries = append(entries, 0, 0, 0, 4, 255, byte(i>>16), byte(i>>8), byte(i), 0, 0, 0, 100)
+		entries = append(entries, make([]byte, 100)...)
+	}
+	data["entries"] = base64.StdEncoding.EncodeToString(entries)
+	_, err = at.admin.Logical().Write(table, map[string]any{"data": data, "options": map[string]any{"cas": 2}})
+	must(t, err)
+	other := at.node()
+	late, b := someone(1)
+	late.Directory[9] = 9 // another person of the same table
+	_, err = other.Enrol(background(), late, b)
+	wantErr(t, "enrolling into a full table", err, vault.ErrFull)
+	wantErr(t, "enrolling into a full table", err, domain.ErrUnavailable)
+	found, err := other.Lookup(background(), s.Directory)
+	must(t, err)
+	if found.Ref != s.Ref || !other.Stats().Large {
+		t.Fatalf("entry %s, stats %+v", found.Ref, other.Stats())
+	}
+	must(t, other.Remove(background(), s.Ref))
+}
+
+// writtenTable finds the table of the directory that was written to.
+func (s *site) writtenTable(t *testing.T) string {
+	t.Helper()
+	for table := range 3 {
+		path := vault.KVMount + "/data/main/directory/000" + string(rune('0'+table))
+		now, err := s.admin.Logical().Read(path)
+		must(t, err)
+		version := now.Data["metadata"].(map[string]any)["version"].(interface{ Int64() (int64, error) })
+		if v, err := version.Int64(); err == nil && v > 1 {
+			return path
+		}
+	}
+	t.Fatal("no table was written to")
+	return ""
+}

@@ -14,7 +14,7 @@ import (
 const (
 	indexBlock     = "b" // ‖ block id[16]           time issued
 	indexDocument  = "o" // ‖ name                   document id[16] ‖ epoch u64
-	indexRetention = "r" // ‖ class/tier/page        nothing
+	indexRetention = "r" // ‖ class/tier/page        pageBegun or pageWritten
 )
 
 func indexPath(n uint32) string { return fmt.Sprintf("records/%04x", n) }

@@ -3,116 +3,15 @@ package vault
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
 	"github.com/lethe-ledger/lethe/keys"
 )
-
-// A retained bucket is a retention record as its page holds it:
-//
-//	version ‖ destroyed u8 ‖ due ‖ journal u64 ‖ lp(Transit key)
-//	  ‖ lp(wrapped data key) ‖ bundle id[16] ‖ lp(sealed R)      while it lives
-//
-// Behind the destruction the Transit key's name stays until that key is gone, too.
-type retained struct {
-	keys.RetentionRecord
-	box
-}
-
-func (r retained) encode() []byte {
-	out := []byte{recordVersion, 0}
-	if r.Destroyed {
-		out[1] = 1
-	}
-	out = appendTime(out, r.Due)
-	out = binary.BigEndian.AppendUint64(out, r.Journal)
-	out = domain.AppendLPString(out, string(r.Key))
-	if r.Destroyed {
-		return out
-	}
-	out = domain.AppendLPString(out, r.Wrapped)
-	out = append(out, r.ID[:]...)
-	return domain.AppendLP(out, r.Sealed)
-}
-
-func decodeRetained(k domain.RetentionKey, raw []byte) (retained, error) {
-	in := reader{rest: raw}
-	version, destroyed := in.byte(), in.byte()
-	r := retained{RetentionRecord: keys.RetentionRecord{RetentionKey: k, Destroyed: destroyed == 1, Due: in.time(), Journal: in.u64()}}
-	r.Key = keyName(in.lp())
-	if !r.Destroyed {
-		r.Wrapped = string(in.lp())
-		copy(r.ID[:], in.take(len(r.ID)))
-		r.Sealed = in.lp()
-	}
-	if in.failed || len(in.rest) > 0 || version != recordVersion || destroyed > 1 {
-		return r, errRecord
-	}
-	return r, nil
-}
-
-// retentionPlace binds an R to its bucket.
-func retentionPlace(k domain.RetentionKey) place {
-	name := []byte{}
-	for _, part := range []string{string(k.Class), string(k.Tier), string(k.Bucket)} {
-		name = domain.AppendLPString(name, part)
-	}
-	sum := sha256.Sum256(name)
-	return place{kind: ofRetention, scope: domain.Obligated, owner: [16]byte(sum[:16])}
-}
-
-// pageOf names the page of a bucket: a day of minutes, a month of hours or days,
-// a year of months, a year. The largest has 1440 records, about 400 kB.
-func pageOf(b domain.Bucket) string {
-	switch b.Width() {
-	case domain.Minute:
-		return string(b[:len("2006-01-02")])
-	case domain.HourW, domain.Day:
-		return string(b[:len("2006-01")])
-	case domain.Month, domain.Year:
-		return string(b[:len("2006")])
-	}
-	return ""
-}
-
-// A page is one table of retention records.
-type page struct {
-	class domain.Class
-	tier  domain.Tier
-	name  string
-}
-
-func (p page) path() string { return "retention/" + p.indexed() }
-
-func (p page) indexed() string { return string(p.class) + "/" + string(p.tier) + "/" + p.name }
-
-func parsePage(s string) (page, error) {
-	parts := strings.Split(s, "/")
-	if len(parts) != 3 {
-		return page{}, errRecord
-	}
-	return page{domain.Class(parts[0]), domain.Tier(parts[1]), parts[2]}, nil
-}
-
-func pageFor(k domain.RetentionKey) (page, error) {
-	p := page{k.Class, k.Tier, pageOf(k.Bucket)}
-	if err := k.Class.Validate(); err != nil {
-		return p, err
-	}
-	if err := k.Tier.Validate(); err != nil {
-		return p, err
-	}
-	_, err := domain.ParseBucket(string(k.Bucket))
-	return p, err
-}
 
 // Retention returns a record and, while it lives, its key: two calls, or none
 // where this process read it a moment before.
@@ -140,7 +39,7 @@ func (c *Custodian) Retention(ctx context.Context, k domain.RetentionKey) (keys.
 
 func (c *Custodian) readRetained(ctx context.Context, p page, k domain.RetentionKey) (rec keys.RetentionRecord, key seal.Secret, name keyName, err error) {
 	age := c.recent.age()
-	s, err := c.tables.orEmpty(ctx, p.path())
+	s, err := c.pageOrEmpty(p)(ctx, p.path())
 	if err != nil {
 		return rec, key, "", err
 	}
@@ -189,12 +88,9 @@ func (c *Custodian) IssueRetention(ctx context.Context, k domain.RetentionKey, d
 	if err != nil {
 		return rec, key, err
 	}
-	if err := c.enlist(ctx, indexRetention+p.indexed(), nil, always); err != nil {
-		return rec, key, err
-	}
 	stands := fresh
 	age := c.recent.age()
-	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+	err = c.updatePage(ctx, p, func(t table, _ uint64) (bool, error) {
 		stands = fresh
 		if raw, ok := t[string(k.Bucket)]; ok {
 			stands, err = decodeRetained(k, raw)
@@ -227,8 +123,6 @@ func (c *Custodian) newRetained(ctx context.Context, k domain.RetentionKey, due 
 	return r, err
 }
 
-func always() error { return nil }
-
 // SetDue brings a due date forward.
 func (c *Custodian) SetDue(ctx context.Context, k domain.RetentionKey, due time.Time) error {
 	p, err := pageFor(k)
@@ -236,7 +130,7 @@ func (c *Custodian) SetDue(ctx context.Context, k domain.RetentionKey, due time.
 		return err
 	}
 	defer c.recent.drop(k)
-	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+	_, err = c.tables.update(ctx, p.path(), c.pageOrEmpty(p), func(t table, _ uint64) (bool, error) {
 		raw, ok := t[string(k.Bucket)]
 		if !ok {
 			return false, domain.ErrNotFound
@@ -279,11 +173,8 @@ func (c *Custodian) DestroyRetention(ctx context.Context, ks []domain.RetentionK
 
 func (c *Custodian) destroyPage(ctx context.Context, p page, ks []domain.RetentionKey, journal uint64) error {
 	defer c.recent.drop(ks...)
-	if err := c.enlist(ctx, indexRetention+p.indexed(), nil, always); err != nil {
-		return err
-	}
 	var doomed []keyName
-	_, err := c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (changed bool, err error) {
+	err := c.updatePage(ctx, p, func(t table, _ uint64) (changed bool, err error) {
 		doomed = nil
 		for _, k := range ks {
 			name, marked, err := mark(t, k, journal)
@@ -304,7 +195,7 @@ func (c *Custodian) destroyPage(ctx context.Context, p page, ks []domain.Retenti
 	if err := c.transit.destroy(ctx, doomed...); err != nil {
 		return err
 	}
-	_, err = c.tables.update(ctx, p.path(), c.tables.orEmpty, func(t table, _ uint64) (bool, error) {
+	_, err = c.tables.update(ctx, p.path(), c.pageOrEmpty(p), func(t table, _ uint64) (bool, error) {
 		return unname(t, ks)
 	})
 	return err
@@ -352,7 +243,7 @@ func (c *Custodian) EachRetention(ctx context.Context, each func(keys.RetentionR
 	tables := make([]snapshot, len(pages))
 	for i := 0; i < len(pages); i += readers {
 		err := together(min(readers, len(pages)-i), func(n int) (err error) {
-			tables[i+n], err = c.tables.orEmpty(ctx, pages[i+n].path())
+			tables[i+n], err = c.pageOrEmpty(pages[i+n])(ctx, pages[i+n].path())
 			return err
 		})
 		if err != nil {

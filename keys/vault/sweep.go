@@ -198,7 +198,7 @@ func (c *Custodian) judgeRetention(ctx context.Context, name keyName, bucket str
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.tables.orEmpty(ctx, p.path())
+	t, err := c.pageOrEmpty(p)(ctx, p.path())
 	if err != nil {
 		return nil, inner(err)
 	}

@@ -101,15 +101,6 @@ func (t *tables) read(ctx context.Context, path string) (snapshot, error) {
 	return s, nil
 }
 
-// orEmpty reads a table that may not be there yet.
-func (t *tables) orEmpty(ctx context.Context, path string) (snapshot, error) {
-	s, err := t.read(ctx, path)
-	if errors.Is(err, errAbsent) {
-		return snapshot{table: table{}}, nil
-	}
-	return s, err
-}
-
 // must reads a table that initialising made: its absence is damage.
 func (t *tables) must(ctx context.Context, path string) (snapshot, error) {
 	s, err := t.read(ctx, path)
@@ -162,7 +153,7 @@ func (t *tables) remove(ctx context.Context, path string, fetch fetcher, e edit)
 	return t.outdated(ctx, path, version-1)
 }
 
-// A fetcher reads a table from Vault: must or orEmpty.
+// A fetcher reads a table from Vault, and knows what its absence means.
 type fetcher func(context.Context, string) (snapshot, error)
 
 // An outcome of trying to write a table.

@@ -80,8 +80,18 @@ func (v vessels) timely(name keyName) error {
 	return err
 }
 
-// seal puts entries into a box under a data key.
+// MaxSealed is how much one document holds. Vault stores no entry above 1 MiB, in
+// which it stands as base64.
+const MaxSealed = 700 << 10
+
+// ErrTooLarge says that something does not fit into a document; it is no outage.
+var ErrTooLarge = errors.New("larger than what a document in vault holds")
+
+// seal puts entries into a box under a data key. Errors: ErrTooLarge.
 func (v vessels) seal(p place, key dataKey, entries []byte) (box, error) {
+	if len(entries) > MaxSealed {
+		return box{}, fmt.Errorf("%d bytes: %w", len(entries), ErrTooLarge)
+	}
 	b := box{Key: key.name, Wrapped: key.wrapped, ID: domain.New[domain.BundleID]()}
 	var err error
 	b.Sealed, err = seal.SealEntries(key.plain, v.ledger, p.scope, p.owner, b.ID, entries)
