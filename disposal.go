@@ -21,6 +21,9 @@ func (l *Lethe) openDisposal(context.Context) error {
 	l.disposal = ledger.NewDisposal(l.ledger, ledger.DisposalConfig{
 		Whole: whole, Witnessed: l.views.witnessed, Passed: l.views.passed, Busy: l.busy, Spared: l.tokenHolders,
 	})
+	if l.shared != nil {
+		l.shared.running.Go(func() { l.shared.reportLeaves(l.shared.while) })
+	}
 	return nil
 }
 
@@ -70,12 +73,16 @@ func (v *views) witnessed(ctx context.Context, _ domain.Position) error {
 	defer cancel()
 	for {
 		if at, _, _, _ := v.leaves.Last(); !at.Before(head) {
-			return nil
+			break
 		}
 		if err := pause(waiting, 20*time.Millisecond); err != nil {
 			return fmt.Errorf("the leaf entries are behind the log: %w", err)
 		}
 	}
+	if v.lethe.shared == nil {
+		return nil
+	}
+	return v.lethe.shared.witnessedBySecond(waiting, head)
 }
 
 // Dispose implements api.Service.

@@ -30,6 +30,7 @@ type shared struct {
 	// outbox first.
 	recording *ledger.Ledger
 
+	while   context.Context //nolint:containedctx // the time until close
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -71,7 +72,7 @@ func (s *shared) join(ctx context.Context) (err error) {
 		Whole: l.store, Lease: s.lease, Node: s.node, Pause: pause, Notice: s.notice, Heard: s.heard,
 	})
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
+	s.while, s.stop = running, stop
 	s.running.Go(func() { _ = watch.Run(running) }) // it ends with running alone
 	s.running.Go(func() { s.ship(running) })
 	return nil
@@ -130,6 +131,9 @@ func (s *shared) close(ctx context.Context) error {
 		s.stop()
 	}
 	s.running.Wait()
+	if s.node != nil {
+		errs = append(errs, s.withdraw(ctx))
+	}
 	s.lease.Close()
 	if s.outbox != nil {
 		errs = append(errs, s.outbox.Close())

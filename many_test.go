@@ -1,10 +1,13 @@
 package lethe
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
 
+	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 	"github.com/lethe-ledger/lethe/gateway/api"
 )
@@ -129,5 +132,48 @@ func TestANodeWithAnotherPolicyIsRefused(t *testing.T) {
 	after, _, err := l.PolicyInForce()
 	if err := errors.Join(err, l.Close(t.Context())); err != nil || after != before+1 {
 		t.Errorf("revision %d became %d, %v", before, after, err)
+	}
+}
+
+// TestNothingIsRemovedBeforeASecondNodeHasItsLeaf: a node that is there and behind
+// holds a disposal up; one that has not spoken for minutes does not.
+func TestNothingIsRemovedBeforeASecondNodeHasItsLeaf(t *testing.T) {
+	t.Parallel()
+	r := serve(t, remoteConfig(t, t.TempDir(), upstream(t), logServer(t)))
+	head, err := r.lastOwn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return r.shared.witnessedBySecond(ctx, head)
+	}
+	if err := wait(); err != nil {
+		t.Errorf("alone: %v", err)
+	}
+	name := leavesDocument + domain.New[domain.WriterID]().String()
+	for _, c := range []struct {
+		report leavesReport
+		waits  bool
+	}{
+		{leavesReport{Position: domain.Start, At: time.Now()}, true},
+		{leavesReport{Position: head, At: time.Now()}, false},
+		{leavesReport{Position: domain.Start, At: time.Now().Add(-time.Hour)}, false},
+	} {
+		value, err := json.Marshal(c.report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, version, err := r.custodian.Document(t.Context(), name)
+		if err != nil && !errors.Is(err, domain.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if _, err := r.custodian.PutDocument(t.Context(), name, version, value); err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(); (err != nil) != c.waits {
+			t.Errorf("%+v: %v", c.report, err)
+		}
 	}
 }

@@ -54,6 +54,9 @@ func (n *Node) Time(ctx context.Context) error {
 	return n.Note(ctx, domain.TimeNoted, domain.Int("at", now.Unix()))
 }
 
+// Writer is the id of this process in the log.
+func (n *Node) Writer() domain.WriterID { return n.writer }
+
 // Renew appends node.renewed, once, and tells begun the event's id before it sends.
 func (n *Node) Renew(ctx context.Context, begun func(domain.EventID)) error {
 	return n.note(ctx, domain.NodeRenewed, begun, domain.UUID("writer", n.writer))
