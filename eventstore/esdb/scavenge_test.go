@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
@@ -98,11 +100,18 @@ func TestScavengesThatDoNotReachEveryDisk(t *testing.T) {
 		time.AfterFunc(100*time.Millisecond, b.restart)
 		b.unavailable(b.store.Scavenge(b.ctx))
 	})
+	t.Run("another node answers at the address", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t)
+		if err := b.store.scavengeNode(b.ctx, b.server.Address(), uuid.New()); err == nil {
+			t.Fatal("no error")
+		}
+	})
 	t.Run("it fails", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
 		b.server.SetHooks(esdbtest.Hooks{Scavenge: func() error { return errors.New("disk") }})
-		b.unavailable(b.store.Scavenge(b.ctx))
+		b.within(patience, func() { b.unavailable(b.store.Scavenge(b.ctx)) })
 	})
 	t.Run("no nodes are known", func(t *testing.T) {
 		t.Parallel()

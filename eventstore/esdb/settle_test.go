@@ -145,7 +145,7 @@ func TestAPartOfABatchAtTheHead(t *testing.T) {
 	time.AfterFunc(time.Second, b.server.ShowAll)
 	_, err := b.store.Append(b.ctx, testStream, 0, sealed(testStream, 1, 10))
 	var wrong *eventstore.WrongRevision
-	if !errors.As(err, &wrong) || wrong.Actual != 2 || wrong.Expected != 0 {
+	if !errors.As(err, &wrong) || wrong.Actual != 2 || wrong.Expected != 0 || errors.Is(err, domain.ErrUnavailable) {
 		t.Fatalf("%v, want the revision behind the whole batch", err)
 	}
 	b.holds(testStream, es)

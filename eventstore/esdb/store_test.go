@@ -6,10 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/eventstore"
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 	"github.com/lethe-ledger/lethe/eventstore/storetest"
 )
+
+var _ ledger.DisposalLog = (*Store)(nil)
 
 // realServer is the environment variable with the URL of a server to run the
 // contract suite against, instead of the one in this process.
