@@ -32,8 +32,13 @@ build:
 
 ## test       run every test with the race detector (as root on Debian it installs what is missing)
 .PHONY: test
-test: needs
+test: needs vaultserver
 	go test -race -shuffle=on -timeout $(TEST_TIME) $(PKG)
+
+# A real Vault server for the tests, built once from its own module into the user's cache: minutes at first.
+.PHONY: vaultserver
+vaultserver:
+	go test -count=1 -timeout 60m -run '^TestServerBuilds$$' ./keys/vault/vaulttest
 
 ## check      formatting, vet, linters, module files, dead code, the executed documents
 .PHONY: check
@@ -54,7 +59,7 @@ bench: build
 
 ## soak       the kill and crash tests, $(SOAK_ROUNDS) rounds each
 .PHONY: soak
-soak: needs
+soak: needs vaultserver
 	LETHE_SOAK_ROUNDS=$(SOAK_ROUNDS) go test -race -count=1 -timeout 4h -run 'Kill|KILL|Crash|Soak|ManyErasures' -v ./...
 
 ## fuzz       run every fuzz target for FUZZ_TIME each
