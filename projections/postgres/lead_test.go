@@ -64,13 +64,17 @@ func TestOneThatHangsInATransactionIsReplaced(t *testing.T) {
 	check(t, err)
 	b, err := projections.Open(t.Context(), h, named(t, url, "node-b", lease), opt)
 	check(t, err)
-	defer func() { check(t, errors.Join(a.Close(), b.Close())) }()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
-	go func() { done <- a.Run(ctx) }()
+	var running sync.WaitGroup
+	running.Go(func() { ended(t, a.Run(ctx)) })
+	defer func() {
+		cancel()
+		running.Wait()
+		check(t, errors.Join(a.Close(), b.Close()))
+	}()
 	<-through.frozen
 	begun := time.Now()
-	go func() { done <- b.Run(ctx) }()
+	running.Go(func() { ended(t, b.Run(ctx)) })
 	wait(t, b, h.End())
 	took := time.Since(begun)
 	t.Logf("taken over and caught up in %s", took)
@@ -78,8 +82,45 @@ func TestOneThatHangsInATransactionIsReplaced(t *testing.T) {
 		t.Errorf("taken over in %s with a lease of %s", took, lease)
 	}
 	same(t, "after a hang", digests(t, b), onSQLite(t, h))
-	cancel()
-	check(t, errors.Join(<-done, <-done))
+}
+
+func ended(t *testing.T, err error) {
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestManyAskForTheLeadAtOnce: one of them has it.
+func TestManyAskForTheLeadAtOnce(t *testing.T) {
+	url := database(t)
+	var nodes [6]*postgres.Engine
+	for i := range nodes {
+		nodes[i] = named(t, url, "node", 10*time.Second)
+	}
+	for range 20 {
+		var have atomic.Int64
+		var asking sync.WaitGroup
+		gives := make(chan func(), len(nodes))
+		for _, e := range nodes {
+			asking.Go(func() {
+				switch _, give, err := e.Lead(context.Background()); {
+				case err == nil:
+					have.Add(1)
+					gives <- give
+				case !errors.Is(err, projections.ErrActive):
+					t.Error(err)
+				}
+			})
+		}
+		asking.Wait()
+		close(gives)
+		for give := range gives {
+			give()
+		}
+		if have.Load() != 1 {
+			t.Fatalf("%d have the lead", have.Load())
+		}
+	}
 }
 
 // TestTwoThatBelieveToBeActiveWriteNothingTwice lets two projectors write the

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) func() projections.Engine) {
 		{"an empty view is served and found again", servedAgain},
 		{"a checkpoint moves only from the one read", movesOnce},
 		{"rows merge as their columns say", merges},
+		{"text is ordered by its bytes", ordered},
 		{"sweeps see what came before them", sweeps},
 		{"a generation not swapped in is gone", leftovers},
 		{"a swap holds after reopening", swaps},
@@ -169,6 +170,20 @@ func merges(t *testing.T, open func() projections.Engine) {
 	check(t, put(g, v, 4, "b"))
 	check(t, put(g, v, 5, "b"))
 	want(t, g, "5 [a 5 k z y] [b <nil> <nil> <nil> <nil>]")
+}
+
+func ordered(t *testing.T, open func() projections.Engine) {
+	v := newProbe()
+	g := opened(t, open(), v)
+	var none projections.Value
+	s := projections.T[string]
+	for i, id := range []string{"b", "B", "a-c", "ab", "é"} {
+		check(t, put(g, v, uint64(i+1), id)) //nolint:gosec // a few
+	}
+	check(t, put(g, v, 6, "b", none, s("a"), s("a")))
+	check(t, put(g, v, 7, "b", none, s("B"), s("B")))
+	const rest = "<nil> <nil> <nil> <nil>"
+	want(t, g, "7 [B "+rest+"] [a-c "+rest+"] [ab "+rest+"] [b <nil> B a <nil>] [é "+rest+"]")
 }
 
 func sweeps(t *testing.T, open func() projections.Engine) {
