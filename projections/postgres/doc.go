@@ -18,8 +18,9 @@
 //     ends, and when it hangs.
 //   - Rows, and so digests, are those of the other engines: text is ordered by its
 //     bytes, whatever the collation of the database.
-//   - Memory is bounded by one batch; connections are two and, while a process keeps
-//     or builds views, one more for each view.
+//   - Memory is bounded by one batch. A process has at most four connections for
+//     readers and, while it leads, one more for the lead, one for each view that it
+//     keeps and one for each generation that it builds.
 //
 // A server that cannot write or read now matches domain.ErrUnavailable; tables
 // that are not what was written match ErrDamaged.
