@@ -28,8 +28,8 @@ func remoteConfig(t *testing.T, dir, up string, s *esdbtest.Server) *Config {
 // receipt, dispose, rebuild, and all of it again after a restart.
 func TestTheMainJobOnEventStoreDB(t *testing.T) {
 	t.Parallel()
-	dir, up, log := t.TempDir(), upstream(t), logServer(t)
-	mainJob(t, func() *Config { return remoteConfig(t, dir, up, log) })
+	dir, up, log := t.TempDir(), upstream(t), logElsewhere(t)
+	mainJob(t, func() *Config { return log.config(t, dir, up) })
 }
 
 // mainJob is the whole walk on any engines, twice.
