@@ -3,8 +3,8 @@
 // that an adapter talks to it over the real wire.
 //
 // It promises to answer as a real 23.10.8 single node was seen to answer:
-// testdata/observed.tsv holds those answers, a table test drives each of them,
-// and departures are listed there with their reason. Its log is kept in memory;
+// testdata/observed.tsv holds those answers, a table test drives each of them
+// and lists the departures with their reason. Its log is kept in memory;
 // Stop and Restart lose what a real server loses (connections, subscriptions, the
 // cache behind appends at any revision) and keep what it keeps. Several servers
 // over one log make a cluster with one leader.

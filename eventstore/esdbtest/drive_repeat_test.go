@@ -189,7 +189,7 @@ func (k *kit) tenAtOnce(expected any) string {
 	messages := full(options(k.st("a"), expected), k.message("e0", nil))
 	for range 10 {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(k.ctx, 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(k.ctx, 800*time.Millisecond)
 			defer cancel()
 			resp, _, err := k.post(ctx, messages...)
 			mu.Lock()

@@ -11,7 +11,7 @@ import (
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 )
 
-// tombedSubscriptions and the like begin a stream subscription after three events.
+// listening begins a stream subscription after three events.
 func listening(n int, changes ...change) driver {
 	return func(k *kit) string {
 		k.three()
@@ -104,7 +104,7 @@ func subscriptionDrivers() map[string]driver {
 			return parts(first, "then "+then, "server "+k.app(k.st("a"), "NoStream", "e0"))
 		},
 		"U16": func(k *kit) string {
-			ctx, cancel := context.WithTimeout(k.ctx, 150*time.Millisecond)
+			ctx, cancel := context.WithTimeout(k.ctx, 500*time.Millisecond)
 			defer cancel()
 			return k.listenIn(ctx, stream(k.st("a"))).take(2)
 		},
@@ -164,7 +164,7 @@ func allSubscriptionDrivers() map[string]driver {
 		"U23": func(k *kit) string {
 			k.laid()
 			l := k.listen(all())
-			first := l.take(0)
+			first := l.until("caught-up")
 			seen := strings.HasSuffix(first, "g1 caught-up")
 			if strings.HasPrefix(first, "conf ") {
 				return fmt.Sprintf("conf first, g1 %s", map[bool]string{true: "seen", false: "missing: " + first}[seen])

@@ -16,7 +16,9 @@ func with1(t *testing.T, o Options) *kit {
 	t.Helper()
 	o.Clock = time.Now
 	s := Start(t, o)
-	return newKit(t, "F", s, dial(t, s))
+	k := newKit(t, "F", s, dial(t, s))
+	drivers()["F01"](k) // connects, so that short deadlines are those of calls alone
+	return k
 }
 
 // on is a kit for another server, with the same events.
@@ -72,7 +74,11 @@ func TestFaultsOfWrites(t *testing.T) {
 				} else {
 					k.s.SetHooks(Hooks{BeforeCommit: once})
 				}
-				want(t, "first", k.within(200*time.Millisecond).app(k.st("a"), "NoStream", "e0", "e1"), f.want)
+				patience := 5 * time.Second
+				if name == "hang" {
+					patience = 300 * time.Millisecond
+				}
+				want(t, "first", k.within(patience).app(k.st("a"), "NoStream", "e0", "e1"), f.want)
 				found := map[bool]string{false: "not-found({a}) EOF", true: "#0 #1 EOF"}[after]
 				want(t, "in the log", k.read(stream(k.st("a"))), found)
 				want(t, "again", k.app(k.st("a"), "NoStream", "e0", "e1"), "ok rev=1")
@@ -85,11 +91,11 @@ func TestFaultsOfWrites(t *testing.T) {
 // TestCommitAfterTheCallerGaveUp: an outcome that is unknown can still come true.
 func TestCommitAfterTheCallerGaveUp(t *testing.T) {
 	k := with1(t, Options{})
-	held, go1 := make(chan struct{}), make(chan struct{})
-	k.s.SetHooks(Hooks{BeforeCommit: func(context.Context, Call) error { close(held); <-go1; return nil }})
-	go func() { <-held; time.Sleep(150 * time.Millisecond); close(go1) }()
-	want(t, "given up", k.within(50*time.Millisecond).app(k.st("a"), "NoStream", "e0"), "DeadlineExceeded")
+	go1 := make(chan struct{})
+	k.s.SetHooks(Hooks{BeforeCommit: func(context.Context, Call) error { <-go1; return nil }})
+	want(t, "given up", k.within(500*time.Millisecond).app(k.st("a"), "NoStream", "e0"), "DeadlineExceeded")
 	want(t, "not yet", k.read(stream(k.st("a"))), "not-found({a}) EOF")
+	close(go1)
 	deadline := time.Now().Add(3 * time.Second)
 	for k.read(stream(k.st("a"))) != "#0 EOF" && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
@@ -97,12 +103,32 @@ func TestCommitAfterTheCallerGaveUp(t *testing.T) {
 	want(t, "later", k.read(stream(k.st("a"))), "#0 EOF")
 }
 
+// TestRepetitionsOfADeletedStream: whether a stream comes back is decided by the
+// first id of the append alone.
+func TestRepetitionsOfADeletedStream(t *testing.T) {
+	k := with1(t, Options{})
+	k.three()
+	k.soft(k.st("a"), "Any")
+	want(t, "begins as what was deleted", k.app(k.st("a"), "NoStream", "e0", "e1", "n2"), "WEV{cur20=2")
+	want(t, "begins anew", k.app(k.st("a"), "NoStream", "n0", "e1"), "ok rev=4")
+}
+
+func TestMetadataWithAnythingWrongCountsAsEmpty(t *testing.T) {
+	for body, kept := range map[string]int64{`{"$tb":2}`: 2, `{"$tb":2,"$maxCount":0}`: 0, `{"$tb":2,"$maxAge":-1}`: 0, `{"$tb":-1}`: 0, `{"$tb":2,"$acl":{"$r":7}}`: 0} {
+		if m := parseMeta([]byte(body)); m.truncateBefore != kept {
+			t.Errorf("%s: truncated before %d, want %d", body, m.truncateBefore, kept)
+		}
+	}
+}
+
 func TestEqualAppendInFlightIsDropped(t *testing.T) {
-	k := with1(t, Options{CommitDelay: 300 * time.Millisecond})
-	first := make(chan string, 1)
+	k := with1(t, Options{CommitDelay: time.Millisecond})
+	first, arrived, go1 := make(chan string, 1), make(chan struct{}), make(chan struct{})
+	k.s.SetHooks(Hooks{BeforeCommit: Times(1, MethodAppend, func(context.Context, Call) error { close(arrived); <-go1; return nil })})
 	go func() { first <- k.app(k.st("a"), "NoStream", "e0", "e1") }()
-	time.Sleep(100 * time.Millisecond)
-	want(t, "second", k.within(time.Second).app(k.st("a"), "NoStream", "e0", "e1"), "DeadlineExceeded")
+	<-arrived
+	want(t, "second", k.within(300*time.Millisecond).app(k.st("a"), "NoStream", "e0", "e1"), "DeadlineExceeded")
+	close(go1)
 	want(t, "first", <-first, "ok rev=1")
 	want(t, "after both", k.app(k.st("a"), "NoStream", "e0", "e1"), "ok rev=1")
 	if n := k.s.Cluster().Dropped(); n != 1 {
@@ -121,7 +147,7 @@ func TestStopLosesWhatIsInFlight(t *testing.T) {
 	want(t, "in flight", <-done, "Unavailable")
 	close(go1)
 	<-stopped
-	want(t, "while down", k.within(100*time.Millisecond).app(k.st("a"), "NoStream", "e0"), "Unavailable")
+	want(t, "while down", k.within(5*time.Second).app(k.st("a"), "NoStream", "e0"), "Unavailable")
 	old := k.s.URL()
 	k.s.SetHooks(Hooks{})
 	if err := k.s.Restart(); err != nil {

@@ -284,6 +284,17 @@ func (k *kit) listenIn(ctx context.Context, o *api.ReadReq_Options) *listener {
 // quiet is how long nothing must come before a driver believes that nothing does.
 const quiet = 60 * time.Millisecond
 
+// until waits for one message and answers all that came before it, and it.
+func (l *listener) until(token string) string {
+	var got []string
+	for t := range l.tokens {
+		if got = append(got, t); t == token {
+			break
+		}
+	}
+	return joined(got)
+}
+
 // take waits for n messages, then whether more come unasked.
 func (l *listener) take(n int) string {
 	var got []string

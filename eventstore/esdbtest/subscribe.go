@@ -212,7 +212,7 @@ func (c *allCursor) run() error {
 			return err
 		}
 		if !c.live {
-			c.live, c.counted = true, 0
+			c.live = true
 			if err := c.out.Send(caughtUp()); err != nil {
 				return err
 			}
