@@ -21,10 +21,15 @@ func (c *Custodian) pageOrEmpty(p page) fetcher {
 			return s, err
 		}
 		says, err := c.indexed(ctx, indexRetention+p.indexed())
-		if err == nil && string(says) == pageWritten {
+		if err != nil || string(says) != pageWritten {
+			return snapshot{table: table{}}, err
+		}
+		// It may have been written between the two calls.
+		s, err = c.tables.read(ctx, path)
+		if errors.Is(err, errAbsent) {
 			err = fmt.Errorf("a page of retention keys is missing: %w", ErrDamaged)
 		}
-		return snapshot{table: table{}}, err
+		return s, err
 	}
 }
 
