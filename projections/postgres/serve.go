@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,11 +54,12 @@ func (e *Engine) Swap(
 var errNotBuilding = errors.New("the session that built it has ended")
 
 func tableNames(view projections.View) string {
-	list := "checkpoint"
+	var list strings.Builder
+	list.WriteString("checkpoint")
 	for _, t := range view.Tables() {
-		list += ", " + t.Name
+		list.WriteString(", " + t.Name)
 	}
-	return list
+	return list.String()
 }
 
 func (e *Engine) swap(ctx context.Context, tx pgx.Tx, next map[string]projections.Generation) error {
