@@ -3,6 +3,7 @@ package esdbtest
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,17 +112,18 @@ func requiresLeader(ctx context.Context) bool {
 // enter registers an append as in flight. One that equals another in flight is
 // dropped: nothing answers it but its deadline.
 func (s *Server) enter(ctx context.Context, a *appending) (func(), error) {
-	key := a.stream
+	var key strings.Builder
+	key.WriteString(a.stream)
 	for _, e := range a.events {
-		key += string(e.id[:])
+		key.WriteString(string(e.id[:]))
 	}
 	c := s.cluster
 	c.mu.Lock()
-	taken := c.flights[key] && len(a.events) > 0
+	taken := c.flights[key.String()] && len(a.events) > 0
 	if taken {
 		c.dropped++
 	} else {
-		c.flights[key] = true
+		c.flights[key.String()] = true
 	}
 	c.mu.Unlock()
 	if taken {
@@ -132,7 +134,7 @@ func (s *Server) enter(ctx context.Context, a *appending) (func(), error) {
 		once.Do(func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			delete(c.flights, key)
+			delete(c.flights, key.String())
 		})
 	}, nil
 }

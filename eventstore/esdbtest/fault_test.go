@@ -217,8 +217,13 @@ func TestSubscriptionsHangWhileAppendsSucceed(t *testing.T) {
 	k.s.HangSubscriptions(true)
 	k.must(k.st("a"), "NoStream", "e0")
 	want(t, "hanging", s.take(0)+" "+a.take(0), "nothing nothing")
+	late := k.listen(stream(k.st("a")))
+	if got := late.take(1); got != "conf" {
+		t.Errorf("catching up while hanging: %q", got)
+	}
 	k.s.HangSubscriptions(false)
 	want(t, "released", s.take(2)+" "+a.take(1), "#0 caught-up e0")
+	want(t, "caught up", late.take(2), "#0 caught-up")
 }
 
 func TestSubscriptionEndsByHook(t *testing.T) {
