@@ -139,6 +139,7 @@ func (e *edge) accept(ctx context.Context) (at Addresses, err error) {
 	if e.lethe.cfg.Keys.erases() {
 		e.running.Go(func() { e.expire(timers) })
 		e.running.Go(func() { e.dispose(timers) })
+		e.running.Go(func() { e.sweepVault(timers) })
 	}
 	scheme := "ws"
 	if how.TLS != nil {

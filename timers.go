@@ -7,6 +7,7 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/keys/vault"
 )
 
 // minutely notes the time and the refusals, issues keys ahead and tries again
@@ -55,6 +56,35 @@ func (e *edge) noteRefusals(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// How often left-overs of broken-off calls are looked for in Vault, and how far
+// back: a sweep passes over what is younger than a day.
+const (
+	sweepEvery = 24 * time.Hour
+	sweepBack  = 48 * time.Hour
+)
+
+// sweepVault destroys what broken-off calls left in Vault. The first sweep looks at
+// everything.
+func (e *edge) sweepVault(ctx context.Context) {
+	custodian, ok := e.lethe.custodian.(*vault.Custodian)
+	if !ok {
+		return
+	}
+	for since := (time.Time{}); ; since = e.lethe.opt.Clock().Add(-sweepEvery - sweepBack) {
+		e.try(ctx, "sweeping Vault", func(ctx context.Context) error {
+			swept, err := custodian.Sweep(ctx, since)
+			if swept.Keys+swept.Persons+swept.Blocks+swept.Finished > 0 {
+				e.lethe.log.Info().Int("keys", swept.Keys).Int("persons", swept.Persons).Int("blocks", swept.Blocks).
+					Int("finished", swept.Finished).Msg("what broken-off calls left in Vault is destroyed")
+			}
+			return err
+		})
+		if pause(ctx, sweepEvery) != nil {
+			return
+		}
+	}
 }
 
 // disposeEvery is how often it is looked whether ciphertext is due to be removed.
