@@ -63,14 +63,22 @@ func (l *Lethe) openVault(ctx context.Context) (keys.Custodian, error) {
 			l.log.Error().Err(err).Msg("logging in to Vault failed; it is tried again, and known people go on being recorded")
 		}
 	}
-	return vault.Open(ctx, to)
+	opened, err := vault.Open(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
 }
 
 func (l *Lethe) openStore(ctx context.Context, dir string) (eventstore.Store, error) {
 	if l.many() {
 		return l.openRemoteStore(ctx)
 	}
-	return storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
+	s, err := storeengine.Open(dir, storeengine.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // openRemoteStore opens the log that several processes share.
@@ -80,7 +88,11 @@ func (l *Lethe) openRemoteStore(ctx context.Context) (eventstore.Store, error) {
 		return nil, err
 	}
 	c.Clock, c.Logf = l.opt.Clock, l.logf
-	return esdb.Open(ctx, c)
+	s, err := esdb.Open(ctx, c)
+	if err != nil {
+		return nil, err // and no store that holds nothing
+	}
+	return s, nil
 }
 
 func (l *Lethe) openViewEngine(ctx context.Context) (projections.Engine, error) {

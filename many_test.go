@@ -177,3 +177,19 @@ func TestNothingIsRemovedBeforeASecondNodeHasItsLeaf(t *testing.T) {
 		}
 	}
 }
+
+// TestAStartWithoutALogSaysSo: nothing hangs, nothing breaks, and the next start
+// goes on.
+func TestAStartWithoutALogSaysSo(t *testing.T) {
+	t.Parallel()
+	dir, up, log := t.TempDir(), upstream(t), logServer(t)
+	c := remoteConfig(t, dir, up, log)
+	log.Stop()
+	if l, err := Open(t.Context(), c, Options{}); l != nil || !errors.Is(err, domain.ErrUnavailable) {
+		t.Errorf("without a log: %v, %v", l, err)
+	}
+	if err := log.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, remoteConfig(t, dir, up, log))
+}

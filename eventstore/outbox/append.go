@@ -160,59 +160,6 @@ func (b *Outbox) idOf(c *commit, l *lane, seq uint64) (domain.EventID, bool, err
 	return events[0].ID(), true, nil
 }
 
-// fetch reads pending events, from memory or from the local store.
-func (b *Outbox) fetch(ctx context.Context, stream domain.Stream, places []place) ([]domain.Sealed, error) {
-	events := make([]domain.Sealed, 0, len(places))
-	for len(places) > 0 {
-		if e := places[0].event; e != nil {
-			inside, err := inner(stream, *e)
-			if err != nil {
-				return nil, err
-			}
-			events, places = append(events, inside), places[1:]
-			continue
-		}
-		n := 1
-		for n < len(places) && places[n].segment == places[0].segment && places[n].revision == places[n-1].revision+1 {
-			n++
-		}
-		read, err := b.read(ctx, stream, places[:n])
-		if err != nil {
-			return nil, err
-		}
-		events, places = append(events, read...), places[n:]
-	}
-	return events, nil
-}
-
-// read reads events that lie one behind the other.
-func (b *Outbox) read(ctx context.Context, stream domain.Stream, places []place) ([]domain.Sealed, error) {
-	events := make([]domain.Sealed, 0, len(places))
-	for r, err := range b.local.ReadStream(ctx, places[0].segment.stream, places[0].revision, eventstore.Forward, len(places)) {
-		if err != nil {
-			return nil, fmt.Errorf("read %s from the outbox: %w", stream, err)
-		}
-		e, err := inner(stream, r.Sealed)
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, e)
-	}
-	if len(events) != len(places) {
-		return nil, fmt.Errorf("%d of %d events of %s are in segment %d: %w", len(events), len(places), stream, places[0].segment.number, eventstore.ErrDamaged)
-	}
-	return events, nil
-}
-
-// inner is the event that wrap was given.
-func inner(stream domain.Stream, e domain.Sealed) (domain.Sealed, error) {
-	_, _, data, err := unwrap(e)
-	if err != nil {
-		return domain.Sealed{}, fmt.Errorf("event %s: %w: %w", e.ID(), err, eventstore.ErrDamaged)
-	}
-	return domain.NewSealed(e.ID(), stream, e.Type(), e.Envelope(), data), nil
-}
-
 // Last answers the revision here of the last event that came for a stream, shipped
 // or not; domain.NoStream of one that is not known or was forgotten.
 func (b *Outbox) Last(_ context.Context, stream domain.Stream) (domain.Revision, error) {

@@ -79,7 +79,7 @@ func empty(b *testing.B, box *Outbox, log Log) {
 	r := relayOf(b, box, log)
 	go func() { ended <- r.Run(ctx) }()
 	for box.Stats().Pending.Events > 0 {
-		time.Sleep(time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	stop()
 	must(b, <-ended)
@@ -111,7 +111,7 @@ func BenchmarkThrough(b *testing.B) {
 			var filling sync.WaitGroup
 			filling.Go(func() { l.fill(b, box, b.N) })
 			for box.Stats().Pending.Events == 0 {
-				time.Sleep(time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 			}
 			ctx, stop := context.WithCancel(b.Context())
 			ended := make(chan error, 1)
@@ -119,7 +119,7 @@ func BenchmarkThrough(b *testing.B) {
 			go func() { ended <- r.Run(ctx) }()
 			filling.Wait()
 			for box.Stats().Pending.Events > 0 {
-				time.Sleep(time.Millisecond)
+				time.Sleep(5 * time.Millisecond)
 			}
 			b.StopTimer()
 			stop()

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"flag"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,6 +116,17 @@ func (tr *trial) faults(r *rapid.T) {
 	m.line.next = storetest.Faults(rapid.SliceOfN(rapid.SampledFrom([]storetest.Fault{storetest.None, storetest.Lost, storetest.Unanswered}), 0, 6).Draw(r, "faults")...)
 }
 
+// lane looks at a stream of the outbox, against its sequencer.
+func (m *member) lane(s domain.Stream) (acked domain.Revision, pending []place, known bool) {
+	m.box.mu.Lock()
+	defer m.box.mu.Unlock()
+	l := m.box.lanes[s]
+	if l == nil {
+		return 0, nil, false
+	}
+	return l.acked, slices.Clone(l.pending), true
+}
+
 // depose puts a leader in a node's way that has an event which nobody else has and
 // which is lost when the node finds the real one.
 func (tr *trial) depose(r *rapid.T) {
@@ -123,9 +135,9 @@ func (tr *trial) depose(r *rapid.T) {
 	s := streamOf(ref)
 	var phantoms []domain.Sealed
 	least := 0
-	if l := m.box.lanes[s]; l != nil {
-		least = int(l.acked) + 1
-		if own, err := m.box.fetch(context.Background(), s, l.pending); err == nil && len(own) > 0 && rapid.Bool().Draw(r, "our own") {
+	if acked, pending, known := m.lane(s); known {
+		least = int(acked) + 1
+		if own, err := m.box.fetch(context.Background(), s, pending); err == nil && len(own) > 0 && rapid.Bool().Draw(r, "our own") {
 			phantoms = own[:rapid.IntRange(1, len(own)).Draw(r, "phantoms of ours")]
 		}
 	}
@@ -207,6 +219,8 @@ func (tr *trial) collect(m *member) {
 	tr.sums.dropped += c.Dropped.Load()
 	tr.sums.unsure += c.Unsure.Load()
 	tr.sums.unknown += c.Unknown.Load()
+	m.box.mu.Lock() // against its janitor
+	defer m.box.mu.Unlock()
 	tr.sums.rolled += m.box.segments[len(m.box.segments)-1].number - 1
 }
 

@@ -74,8 +74,9 @@ func (o Options) withDefaults() (Options, error) {
 // revisions of the outbox's own, and so carry a recorder; see append.go for what
 // differs.
 type Outbox struct {
-	local Local
-	opt   Options
+	local  Local
+	opt    Options
+	reader *pageReader
 
 	// queue belongs to the callers and the sequencer, protected by queueing.
 	queueing sync.Mutex
@@ -140,6 +141,9 @@ func Open(ctx context.Context, local Local, opt Options) (*Outbox, error) {
 	b := &Outbox{
 		local: local, opt: opt, lanes: map[domain.Stream]*lane{},
 		work: make(chan struct{}, 1), ended: make(chan struct{}), tidy: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	if b.reader, err = newPageReader(local); err != nil {
+		return nil, err
 	}
 	if err := b.load(ctx); err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)

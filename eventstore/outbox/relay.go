@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/eventstore"
 )
@@ -44,8 +46,12 @@ type RelayOptions struct {
 	Fates Fates
 	Notes Notes
 	Clock func() time.Time
-	// Parallel is how many streams are shipped at once: 64.
+	// Parallel is how many appends are on their way to the log at once: 64. As many
+	// more are prepared meanwhile.
 	Parallel int
+	// Bytes bounds the events of the appends that are prepared or on their way, which
+	// is what the relay holds in memory: 32 MiB, at least one append.
+	Bytes int64
 	// Settle is the least time between an append of unknown outcome and the same
 	// append again: 3 s, because a server drops a repetition of what is in flight.
 	Settle time.Duration
@@ -65,6 +71,10 @@ func (o RelayOptions) withDefaults() (RelayOptions, error) {
 	if o.Parallel <= 0 {
 		o.Parallel = 64
 	}
+	if o.Bytes <= 0 {
+		o.Bytes = 32 << 20
+	}
+	o.Bytes = max(o.Bytes, 2*maxShipBytes)
 	for _, d := range []struct {
 		value *time.Duration
 		by    time.Duration
@@ -104,7 +114,9 @@ type Relay struct {
 	counts RelayCounts
 	gate   gate
 	began  time.Time
-	fatal  chan error // the first failure that ends the relay
+	fatal  chan error          // the first failure that ends the relay
+	calls  chan struct{}       // holds a token for each append on its way
+	bytes  *semaphore.Weighted // of RelayOptions.Bytes
 }
 
 // RelayCounts are what a relay did since it was made, in events but for Appends.
@@ -124,7 +136,7 @@ func NewRelay(b *Outbox, opt RelayOptions) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{box: b, opt: opt, began: opt.Clock(), fatal: make(chan error, 1)}
+	r := &Relay{box: b, opt: opt, began: opt.Clock(), fatal: make(chan error, 1), calls: make(chan struct{}, opt.Parallel), bytes: semaphore.NewWeighted(opt.Bytes)}
 	r.gate.opt = opt
 	return r, nil
 }
@@ -142,7 +154,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer stop()
 	work := make(chan *lane)
 	var workers sync.WaitGroup
-	for range r.opt.Parallel {
+	for range 2 * r.opt.Parallel {
 		workers.Go(func() {
 			for l := range work {
 				r.ship(calls, l)

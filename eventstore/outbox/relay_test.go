@@ -62,9 +62,14 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
+	return newSceneWith(t, Options{})
+}
+
+func newSceneWith(t *testing.T, opt Options) *scene {
+	t.Helper()
 	s := &scene{T: t, truth: newTruth(), ref: domain.New[domain.SubjectRef]()}
 	s.stream = streamOf(s.ref)
-	s.node = newNode(t, newClock(), s.truth, &dead{}, Options{})
+	s.node = newNode(t, newClock(), s.truth, &dead{}, opt)
 	s.watch()
 	t.Cleanup(s.node.close)
 	return s

@@ -22,6 +22,12 @@ func (r *Relay) ship(ctx context.Context, l *lane) {
 		r.box.release(l, first) // another process may have sent it a moment ago
 		return
 	}
+	size := r.box.sizeOfNext(l)
+	if err := r.bytes.Acquire(ctx, size); err != nil {
+		r.box.release(l, l.due) // the relay is being stopped
+		return
+	}
+	defer r.bytes.Release(size)
 	events, err := r.fixed(ctx, l)
 	switch {
 	case err != nil:
@@ -85,6 +91,25 @@ func (r *Relay) fixNext(ctx context.Context, l *lane) ([]domain.Sealed, error) {
 func (b *Outbox) front(l *lane) []place {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return append([]place(nil), l.front()...)
+}
+
+// sizeOfNext is how many bytes the next append of a lane has.
+func (b *Outbox) sizeOfNext(l *lane) (n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	places := l.front()
+	if l.intent.set {
+		places = l.fixed()
+	}
+	for _, p := range places {
+		n += int64(p.size)
+	}
+	return n
+}
+
+// front is what one append takes of what is pending.
+func (l *lane) front() []place {
 	bytes, n := 0, 0
 	for n < len(l.pending) && n < maxShipEvents {
 		bytes += int(l.pending[n].size)
@@ -93,7 +118,7 @@ func (b *Outbox) front(l *lane) []place {
 		}
 		n++
 	}
-	return append([]place(nil), l.pending[:n]...)
+	return l.pending[:n]
 }
 
 func (b *Outbox) fixedOf(l *lane) []place {
@@ -119,6 +144,8 @@ func (b *Outbox) fix(l *lane, i intent) error {
 // send sends the intent and does what its answer says.
 func (r *Relay) send(ctx context.Context, l *lane, events []domain.Sealed) {
 	r.counts.Appends.Add(1)
+	r.calls <- struct{}{}
+	defer func() { <-r.calls }()
 	began := r.opt.Clock()
 	call, done := context.WithTimeout(ctx, r.opt.CallTimeout)
 	at, err := r.opt.Log.Append(call, l.stream, l.intent.expected, events)
