@@ -122,12 +122,22 @@ func (r *Ring) deriveHandle(ctx context.Context, p place, block domain.BlockID) 
 	if err != nil {
 		return nil, err
 	}
+	h := r.newHandle(p, rec, key, s, gen)
+	h.block = block
+	if block.IsZero() {
+		r.lately.used(p.retention())
+	}
+	return h, nil
+}
+
+// newHandle binds S and R to a place.
+func (r *Ring) newHandle(p place, rec RetentionRecord, key, s seal.Secret, gen domain.Gen) *handle {
 	w := p.where(r.Ledger, gen)
 	b := seal.BucketKey(s, w)
 	defer b.Zero()
-	h := &handle{sealing: seal.NewSealing(b, key, w), due: r.dueOf(rec).Unix(), block: block}
+	h := &handle{sealing: seal.NewSealing(b, key, w), due: r.dueOf(rec).Unix()}
 	h.uses.Store(r.spent.of(p))
-	return h, nil
+	return h
 }
 
 // subjectKey returns the S that seals now.
@@ -136,6 +146,7 @@ func (r *Ring) subjectKey(ctx context.Context, p place, block domain.BlockID) (s
 		s, err := r.blockKey(ctx, block, p.ref, p.class)
 		return s, 1, err
 	}
+	epoch := r.handles.epoch(p)
 	subject, b, err := r.Custodian.Bundle(ctx, p.ref)
 	if err != nil {
 		return seal.Secret{}, 0, err
@@ -148,6 +159,7 @@ func (r *Ring) subjectKey(ctx context.Context, p place, block domain.BlockID) (s
 		return seal.Secret{}, 0, domain.ErrFenced
 	}
 	if s, gen, ok := r.live(b, p); ok {
+		r.siblings(ctx, p, subject, b, epoch)
 		return s, gen, nil
 	}
 	return r.issueSubjectKey(ctx, p)
