@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "fake": startFake, "upstream": startUpstream, "port": freePort, "ready": waitReady, "talk": talk, "until": until, "await": await, "expand": expand, "signal": signalAll, "field": field,
+			"exits": exits, "fake": startFake, "upstream": startUpstream, "eventstore": startEventStore, "port": freePort, "ready": waitReady, "talk": talk, "until": until, "await": await, "expand": expand, "signal": signalAll, "field": field,
 		},
 	})
 }
