@@ -110,7 +110,7 @@ func (p *program) do(work func(cmd *cobra.Command, args []string) error) func(*c
 // root is the tree of commands.
 func (p *program) root() *cobra.Command {
 	root := group("lethe", "An event-sourced compliance ledger for WebSocket traffic",
-		p.serve(), p.subject(), p.erase(), p.receipt(), p.retention(), p.views(), p.audit(), p.keys(), p.token(), p.policy(), p.esdb(), p.vault(), p.migrate(),
+		p.serve(), p.subject(), p.erase(), p.receipt(), p.retention(), p.views(), p.audit(), p.keys(), p.token(), p.policy(), p.esdb(), p.vault(), p.migrate(), p.node(),
 		p.doctor(), p.bench(), p.version())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Long = "Lethe records WebSocket traffic sealed under keys of the person and the period.\nErasing destroys keys; read models are rebuilt from the log at any time."

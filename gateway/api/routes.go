@@ -58,6 +58,8 @@ func routes() []route {
 		{pattern: "GET /v1/tokens", roles: operators, serve: (*Server).tokenList},
 		{pattern: "POST /v1/tokens", roles: operators, serve: (*Server).tokenCreate},
 		{pattern: "POST /v1/tokens:revoke", roles: operators, serve: (*Server).tokenRevoke},
+		{pattern: "GET /v1/nodes", roles: replayers, serve: (*Server).nodes},
+		{pattern: "POST /v1/nodes:retire", roles: operators, serve: (*Server).retireNode},
 		{pattern: "GET /v1/doctor", roles: replayers, serve: (*Server).doctor},
 		{pattern: "GET /v1/feed", roles: readers, serve: (*Server).feed},
 	}

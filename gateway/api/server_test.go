@@ -178,6 +178,8 @@ func TestRoles(t *testing.T) {
 		"GET /v1/tokens":              "o",
 		"POST /v1/tokens":             "o",
 		"POST /v1/tokens:revoke":      "o",
+		"GET /v1/nodes":               "oa",
+		"POST /v1/nodes:retire":       "o",
 		"GET /v1/doctor":              "oa",
 		"GET /v1/feed":                "oal",
 	}

@@ -67,6 +67,13 @@ type Service interface {
 	TokenList(ctx context.Context, c Caller) (TokenList, error)
 	TokenRevoke(ctx context.Context, c Caller, name string) error
 
+	// Nodes lists the processes that wrote to the log within 30 days.
+	Nodes(ctx context.Context, c Caller) (NodeList, error)
+	// NodeRetire names a silent node, or retires one that another principal named
+	// within a day. If it is only named it returns both: a result whose state is
+	// NodeNamed, and the error.
+	NodeRetire(ctx context.Context, c Caller, writer string) (NodeRetirement, error)
+
 	Doctor(ctx context.Context, c Caller) (Doctor, error)
 
 	// Feed delivers the newest events for the console, as they are now, until ctx
