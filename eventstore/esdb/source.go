@@ -19,8 +19,31 @@ type allSource struct {
 }
 
 func (a *allSource) open(ctx context.Context, c *client.Client) (*client.Subscription, []*client.SubscriptionEvent, error) {
+	if a.after == domain.End {
+		// The end of now: one that is dropped before it delivered anything goes on from
+		// there, and not from the end of then.
+		end, err := a.store.endOfLog(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		a.after = end
+	}
 	sub, err := a.store.subscribeAll(ctx, c, a.after)
 	return sub, nil, err
+}
+
+// endOfLog is the position of the server's last event, whoever's it is.
+func (s *Store) endOfLog(ctx context.Context) (domain.Position, error) {
+	return call(ctx, s.reads, func(ctx context.Context, c *client.Client) (domain.Position, error) {
+		r, err := c.ReadAll(ctx, client.ReadAllOptions{From: client.End{}, Direction: client.Backwards}, 1)
+		if err != nil {
+			return domain.Start, err
+		}
+		for e, err := range received(r) {
+			return e.Position, err
+		}
+		return domain.Start, nil
+	})
 }
 
 func (a *allSource) take(e domain.Recorded) (bool, error) { return a.store.ours(e), nil }
