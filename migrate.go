@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/eventstore"
 	storeengine "github.com/lethe-ledger/lethe/eventstore/embedded"
 	"github.com/lethe-ledger/lethe/gateway/api"
 	keysengine "github.com/lethe-ledger/lethe/keys/embedded"
@@ -63,21 +64,16 @@ func Migrate(ctx context.Context, from, to *Config, opt MigrateOptions) (done Mi
 		return done, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	old, err := storeengine.Open(filepath.Join(to.Data, "log"), storeengine.Options{Clock: opt.Clock}) //nolint:contextcheck // a store lives until Close
+	old, copied, err := l.openBoth(ctx)
 	if err != nil {
-		return done, fmt.Errorf("opening the log to copy: %w", err)
+		return done, err
 	}
-	defer func() { err = errors.Join(err, old.Close()) }()
-	remote, err := l.openRemoteStore(ctx)
-	if err != nil {
-		return done, fmt.Errorf("opening the log to copy to: %w", err)
-	}
-	defer func() { err = errors.Join(err, remote.Close()) }()
+	defer func() { err = errors.Join(err, old.Close(), copied.Close()) }()
 	leaves, err := tlog.Open(filepath.Join(to.Data, "tlog"), to.Ledger, tlog.OS{}) //nolint:contextcheck // reading its own small head
 	if err != nil {
 		return done, err
 	}
-	t, err := newTransfer(old, remote, to.Ledger, leaves, opt.Progress)
+	t, err := newTransfer(old, copied, to.Ledger, leaves, opt.Progress)
 	if err != nil {
 		return done, err
 	}
@@ -85,6 +81,18 @@ func Migrate(ctx context.Context, from, to *Config, opt MigrateOptions) (done Mi
 		return t.done, err
 	}
 	return t.done, t.changeOver(to.Data)
+}
+
+// openBoth opens the log to copy, under its lock, and the one to copy to.
+func (l *Lethe) openBoth(ctx context.Context) (old, copied eventstore.Store, err error) {
+	old, err = storeengine.Open(filepath.Join(l.cfg.Data, "log"), storeengine.Options{Clock: l.opt.Clock}) //nolint:contextcheck // a store lives until Close
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the log to copy: %w", err)
+	}
+	if copied, err = l.openRemoteStore(ctx); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("opening the log to copy to: %w", err), old.Close())
+	}
+	return old, copied, nil
 }
 
 // migrates refuses what is no migration from one configuration to the other.

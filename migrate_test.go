@@ -182,6 +182,12 @@ func TestALedgerMovesToEventStoreDB(t *testing.T) {
 		t.Errorf("progress ended at %v", told)
 	}
 	sameLogs(t, c, log)
+	stores(t, c, log, func(_, copied eventstore.Store) { // what fills leaves the disk
+		if err := copied.(*esdb.Store).Scavenge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	sameLogs(t, c, log)
 	if again := copied(t, c, log, clock, false); again.Copied != 0 || again.Leaves != m.Leaves || again.Filled != m.Filled {
 		t.Errorf("again: %+v", again)
 	}
