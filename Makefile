@@ -54,8 +54,9 @@ check: $(GOLANGCI_LINT) $(DEADCODE)
 
 ## bench      measure this machine: gateway, memory, recording, erasing, rebuilding, disk, latency
 .PHONY: bench
-bench: build
+bench: build vaultserver
 	bin/lethe bench all
+	go test -run '^$$' -bench '^BenchmarkMany' -benchtime 1x -timeout 60m .
 
 ## soak       the kill and crash tests, $(SOAK_ROUNDS) rounds each
 .PHONY: soak
