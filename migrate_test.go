@@ -487,3 +487,41 @@ func (l *lying) Append(ctx context.Context, s domain.Stream, r domain.Revision, 
 	}
 	return l.Store.Append(ctx, s, r, e)
 }
+
+// TestALongTruncationIsFilledInPieces, also where an earlier run ended in between.
+func TestALongTruncationIsFilledInPieces(t *testing.T) {
+	const events, gone = 2*fillerEvents + 300, 2*fillerEvents + 200
+	c := testConfig(t, t.TempDir(), upstream(t))
+	s := domain.StreamsOf(c.Ledger).Destruction()
+	log := logServer(t)
+	stores(t, c, log, func(old, copied eventstore.Store) {
+		for at := domain.NoStream; at < events-1; {
+			batch := make([]domain.Sealed, 100)
+			for i := range batch {
+				batch[i] = domain.NewSealed(domain.New[domain.EventID](), s, domain.DestructionBegun, []byte("{}"), []byte{byte(i)})
+			}
+			if _, err := old.Append(t.Context(), s, at, batch); err != nil {
+				t.Fatal(err)
+			}
+			at += 100
+		}
+		if err := old.Truncate(t.Context(), s, gone); err != nil {
+			t.Fatal(err)
+		}
+		leaves, err := tlog.Open(t.TempDir(), c.Ledger, tlog.OS{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, left := range []int64{2, 100} {
+			x, err := newTransfer(old, &cutting{Store: copied, left: left}, c.Ledger, leaves, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = x.run(t.Context())
+			if cut := left == 2; cut != errors.Is(err, errCutOff) || !cut && (err != nil || x.done.Filled != gone || x.done.Events != events-gone) {
+				t.Fatalf("%+v, %v", x.done, err)
+			}
+		}
+		sameStream(t, s, old, copied)
+	})
+}
