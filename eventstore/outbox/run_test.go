@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -235,10 +236,12 @@ func TestDisk(t *testing.T) {
 	ended := make(chan error, 1)
 	r := relayOf(t, b, &sink{ends: map[domain.Stream]domain.Revision{}})
 	go func() { ended <- r.Run(ctx) }()
-	ref := domain.New[domain.SubjectRef]()
+	like := sealed(domain.New[domain.SubjectRef](), 0)
+	body, random := make([]byte, 60_000), rand.NewChaCha8([32]byte{1}) // what is sealed does not compress
 	sent := 0
 	for n := domain.Revision(-1); sent < 100*bound/4; n++ {
-		e := sealed(ref, 60_000)
+		_, _ = random.Read(body)
+		e := domain.NewSealed(domain.New[domain.EventID](), like.Stream(), like.Type(), like.Envelope(), slices.Clone(body))
 		for {
 			_, err := b.Append(t.Context(), e.Stream(), n, []domain.Sealed{e})
 			if err == nil {
