@@ -14,7 +14,7 @@ TOOLS         := bin/tools
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 DEADCODE      := $(TOOLS)/deadcode-$(DEADCODE_VERSION)
 
-CLIENTS     := testdata/clients
+CLIENTS     := testdata/clients testdata/esdbclients
 TEST_TIME   ?= 20m
 FUZZ_TIME   ?= 30s
 SOAK_ROUNDS ?= 100
@@ -102,7 +102,7 @@ needs:
 ## clean      remove what was built
 .PHONY: clean
 clean:
-	rm -rf bin .cache lethe $(CLIENTS)/node_modules
+	rm -rf bin .cache lethe $(CLIENTS:%=%/node_modules)
 
 ## help       this list
 .PHONY: help
