@@ -180,7 +180,7 @@ func (s *Store) scavengeResult(ctx context.Context, node, id string) (string, er
 	switch {
 	case err != nil:
 		return "", err
-	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed: // early releases of 23.10 do not have it
+	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed: // releases of 23.10 do not have it
 		return s.scavengeNoted(ctx, node, id)
 	case code != http.StatusOK:
 		return "", statusError(code, http.MethodGet, path)

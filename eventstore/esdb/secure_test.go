@@ -73,8 +73,14 @@ var (
 // secured starts a server with accounts and TLS, and returns how to reach it.
 func secured(t *testing.T) (*esdbtest.Server, Config) {
 	t.Helper()
+	return securedWith(t, esdbtest.Options{})
+}
+
+func securedWith(t *testing.T, o esdbtest.Options) (*esdbtest.Server, Config) {
+	t.Helper()
 	cert := newCertificate(t)
-	server := esdbtest.Start(t, esdbtest.Options{Clock: time.Now, TLS: &tls.Config{Certificates: []tls.Certificate{cert.tls}}, Accounts: []esdbtest.Account{}})
+	o.Clock, o.TLS, o.Accounts = time.Now, &tls.Config{Certificates: []tls.Certificate{cert.tls}}, []esdbtest.Account{}
+	server := esdbtest.Start(t, o)
 	c := quiet(configOf(t, server.URL()))
 	c.CAFile, c.Accounts = cert.certFile, roles
 	return server, c
@@ -203,6 +209,22 @@ func TestEveryRoleHasItsOwnRightsOnly(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The scavenger may read what the server notes about a scavenge, where the API does
+// not tell of the last one.
+func TestTheScavengerReadsItsNotes(t *testing.T) {
+	t.Parallel()
+	inProcess(t)
+	server, c := securedWith(t, esdbtest.Options{NoLastScavenge: true})
+	if _, err := Init(t.Context(), c, admin); err != nil {
+		t.Fatal(err)
+	}
+	s := mustOpen(t, c)
+	defer mustClose(t, s)
+	if err := s.Scavenge(t.Context()); err != nil || server.Scavenges() == 0 {
+		t.Fatalf("%d scavenges: %v", server.Scavenges(), err)
 	}
 }
 

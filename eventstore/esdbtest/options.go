@@ -27,8 +27,8 @@ type Options struct {
 	CommitDelay time.Duration
 	// ScavengeDelay is how long a scavenge is in progress before it takes effect.
 	ScavengeDelay time.Duration
-	// NoLastScavenge leaves GET /admin/scavenge/last out, which early releases of
-	// the line do not have: what a scavenge came to is then told only by the stream
+	// NoLastScavenge leaves GET /admin/scavenge/last out, which releases of
+	// 23.10 do not have: what a scavenge came to is then told only by the stream
 	// $scavenges-<id>.
 	NoLastScavenge bool
 }

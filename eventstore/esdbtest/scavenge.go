@@ -57,6 +57,7 @@ func (s *Server) startScavenge() (uuid.UUID, bool) {
 		return c.id, false
 	}
 	c.id, c.result = uuid.New(), scavengeInProgress
+	s.letOperatorsRead(c.id)
 	s.noteScavenge(c.id, "$scavengeStarted", "")
 	id := c.id
 	c.timer = time.AfterFunc(s.cluster.options.ScavengeDelay, func() { s.finishScavenge(id) })
@@ -104,6 +105,15 @@ func (c *scavenging) forget() {
 		c.timer.Stop()
 	}
 	c.id, c.result = uuid.Nil, ""
+}
+
+// letOperatorsRead gives the stream of a scavenge its list: a server's own streams
+// are the administrators' else.
+func (s *Server) letOperatorsRead(id uuid.UUID) {
+	s.cluster.shared.append("$$$scavenges-"+id.String(), expectAny, []proposal{{
+		id: uuid.New(), kind: kindMetadata, json: true,
+		data: []byte(`{"$acl":{"$r":["`+groupOperators+`"],"$w":[],"$d":[],"$mr":[],"$mw":[]}}`),
+	}}, nil)
 }
 
 // noteScavenge writes what the server keeps about a scavenge in its own log.
