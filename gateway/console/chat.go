@@ -187,10 +187,11 @@ func (c *Chat) run(m *member) {
 	defer writing.Wait()
 	defer m.end()
 	defer func() { _ = recover() }() // its value says nothing that could be done about it
+	stall := c.stall
 	if !c.sit(m) {
 		return
 	}
-	writing.Go(func() { m.write(c.stall) })
+	writing.Go(func() { m.write(stall) })
 	m.socket.ReadLoop()
 }
 

@@ -290,7 +290,7 @@ func TestChatCutsOffTheSlow(t *testing.T) {
 			chat := openChat(t)
 			set(chat)
 			deaf(t, chat)
-			chat.queue = 1 << 20 // for who talks: the test floods faster than it reads
+			chat.queue, chat.stall = 1<<20, time.Hour // for who talks: the test floods faster than it reads
 			ada := dial(t, chat, "ada")
 			text := strings.Repeat("x", chatText)
 			for i := 0; chat.seated("deaf"); i++ {
