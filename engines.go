@@ -103,15 +103,20 @@ func (l *Lethe) openViewEngine(ctx context.Context) (projections.Engine, error) 
 	if err != nil {
 		return nil, err
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		name = "" // it is only shown
-	}
-	e, err := postgres.Open(ctx, address, postgres.Options{Schema: "lethe_" + string(l.cfg.Ledger), Name: name})
+	e, err := postgres.Open(ctx, address, postgres.Options{Schema: "lethe_" + string(l.cfg.Ledger), Name: l.shownAs()})
 	if err != nil {
 		return nil, fmt.Errorf("opening the views: %w", err)
 	}
 	return e, nil
+}
+
+// shownAs is how people find this process among others: what is cut off is behind.
+func (l *Lethe) shownAs() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	return l.cfg.Admin.Address + " on " + host
 }
 
 // exists reports whether something stands at a path; what cannot be looked at

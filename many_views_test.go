@@ -3,8 +3,10 @@ package lethe
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/projections/postgres/pgtest"
 )
 
@@ -41,4 +43,27 @@ func TestTheMainJobWithViewsInPostgreSQL(t *testing.T) {
 		c.Views = ViewsConfig{Engine: viewsPostgres, URL: database}
 		return c
 	})
+}
+
+// TestRebuildWhereAnotherKeepsTheViews: who is asked says who can do it.
+func TestRebuildWhereAnotherKeepsTheViews(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, "inmem")
+	site.views = viewServer(t)
+	c := site.config(t.TempDir())
+	nodes := []*running{serve(t, c), serve(t, site.config(t.TempDir()))}
+	operator, refused := api.Caller{Principal: "ops", Role: api.RoleOperator}, 0
+	for _, n := range nodes {
+		var e *api.Error
+		_, err := n.Rebuild(t.Context(), operator, nil, nil)
+		switch {
+		case errors.As(err, &e) && e.Code == api.CodeRefused && strings.Contains(e.Message, c.Admin.Address):
+			refused++
+		case err != nil:
+			t.Error(err)
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d of two refused", refused)
+	}
 }

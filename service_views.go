@@ -28,7 +28,10 @@ func (l *Lethe) Views(ctx context.Context, _ api.Caller) (api.ViewList, error) {
 
 // viewError turns what the caller got wrong into a usage error.
 func viewError(err error) error {
+	var led *projections.Led
 	switch {
+	case errors.As(err, &led):
+		return api.Refused("the views are kept by another process, " + led.By + "; rebuild them there")
 	case errors.Is(err, projections.ErrNoView):
 		return api.Usage("there is no such view; lethe views list shows them")
 	case errors.Is(err, projections.ErrQuery):

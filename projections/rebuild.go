@@ -38,7 +38,7 @@ type rebuild struct {
 // swap and exchanges them, all or none. It needs no Run, and works beside it.
 // On ErrDiffers the new generations are set aside for inspection; on any other
 // error they are dropped. The old ones serve on. Where another process leads the
-// views, it reports ErrActive: that one can rebuild them.
+// views, it reports Led: that one can rebuild them.
 func (p *Projector) Rebuild(ctx context.Context, progress func(Progress), names ...string) ([]Rebuilt, error) {
 	p.rebuilding.Lock()
 	defer p.rebuilding.Unlock()

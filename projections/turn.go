@@ -12,13 +12,21 @@ import (
 // cheap.
 type Shared interface {
 	Engine
-	// Lead MUST return at once: with ErrActive while another process leads, else
+	// Lead MUST return at once: with Led while another process leads, else
 	// with a context that ends with ctx, when the lead is given back, and when this
 	// process can no longer be sure of it. A process that hangs MUST lose the lead in
 	// bounded time. Who leads already may lead once more; give gives one of them
 	// back and may be called twice.
 	Lead(ctx context.Context) (lasting context.Context, give func(), err error)
 }
+
+// Led says which process keeps the views; it is an ErrActive.
+type Led struct{ By string }
+
+func (e *Led) Error() string { return e.By + " keeps the views" }
+
+// Is implements the contract of errors.Is.
+func (e *Led) Is(target error) bool { return target == ErrActive }
 
 // lookEvery is how often a projector that does not lead looks where the views
 // are, and whether the lead is free.

@@ -97,7 +97,7 @@ func (e *Engine) take(ctx context.Context) (*term, error) {
 	err := e.pool.QueryRow(ctx, "SELECT name FROM "+e.place.table("lead")+" WHERE holder <> $1 AND until > clock_timestamp()", e.holder).Scan(&other)
 	switch {
 	case err == nil:
-		return nil, fmt.Errorf("%s keeps the views: %w", other, projections.ErrActive)
+		return nil, &projections.Led{By: other}
 	case !errors.Is(err, pgx.ErrNoRows):
 		return nil, fmt.Errorf("asking who keeps the views: %w", classify(err))
 	}
@@ -126,7 +126,7 @@ func (e *Engine) seize(ctx context.Context, tx pgx.Tx) error {
 	case err != nil:
 		return err
 	case lasts && holder != e.holder:
-		return fmt.Errorf("%s keeps the views: %w", name, projections.ErrActive)
+		return &projections.Led{By: name}
 	}
 	if holder != "" && holder != e.holder {
 		before := &Engine{name: name, holder: holder}
