@@ -131,14 +131,18 @@ func (r *Ring) enrol(ctx context.Context, key DirectoryKey, scope domain.Scope) 
 	}
 	mine := Subject{Ref: domain.New[domain.SubjectRef](), Scope: scope, Directory: key, Issued: r.Clock().UTC()}
 	for {
-		epoch := r.entries.epoch(key)
+		epoch, before := r.entries.epoch(key), r.handles.epoch(place{ref: mine.Ref})
 		s, err := r.Custodian.Enrol(ctx, mine, b)
 		if err != nil {
 			return enrolled{}, err
 		}
 		if !r.refDead(s.Ref) {
 			r.entries.put(key, s, epoch)
-			return enrolled{subject: s, created: s.Ref == mine.Ref}, nil
+			created := s.Ref == mine.Ref
+			if created {
+				r.siblings(ctx, place{}, s, b, before)
+			}
+			return enrolled{subject: s, created: created}, nil
 		}
 		// The journal names the one who stands there: the destruction goes on here.
 		if err := r.Custodian.Remove(ctx, s.Ref); err != nil {

@@ -68,7 +68,6 @@ type Ring struct {
 
 	spent   spent
 	stopped stopped
-	lately  lately
 	anon    anonymous
 
 	// background ends with Close.
@@ -93,7 +92,7 @@ func NewRing(ctx context.Context, cfg RingConfig) (*Ring, error) {
 	r := &Ring{
 		RingConfig: cfg, pepper: m.Pepper, tagger: NewTagger(m.DeadTag), integrity: integrity,
 		enrolling: newFlight[DirectoryKey, enrolled](), issuing: newFlight[place, *handle](),
-		spent: newSpent(), stopped: newStopped(), lately: newLately(),
+		spent: newSpent(), stopped: newStopped(),
 	}
 	r.handles = newCache(cfg.Handles, place.shard, r.spent.remember)
 	r.openings = newCache(cfg.Openings, func(w domain.Where) byte { return w.Ref[0] }, forget)

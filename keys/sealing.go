@@ -124,9 +124,6 @@ func (r *Ring) deriveHandle(ctx context.Context, p place, block domain.BlockID) 
 	}
 	h := r.newHandle(p, rec, key, s, gen)
 	h.block = block
-	if block.IsZero() {
-		r.lately.used(p.retention())
-	}
 	return h, nil
 }
 

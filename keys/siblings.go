@@ -2,64 +2,58 @@ package keys
 
 import (
 	"context"
-	"slices"
-	"sync"
+	"errors"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
 )
 
-// maxLately bounds the retention keys that count as in use.
-const maxLately = 32
-
-// lately are the retention keys under which this process sealed for persons last,
-// the newest first. Who seals under one for a person is about to seal for them
-// under the others: a connection records in several classes at once.
-type lately struct {
-	mu   *sync.Mutex // guards keys
-	keys *[]domain.RetentionKey
+// captured lists what a connection of a person is recorded under: the classes
+// that pools capture, in the buckets of now.
+func (r *Ring) captured(s Subject) (places []place) {
+	policy, now := r.Policy(), r.Clock()
+	for _, pool := range policy.Pools {
+		for _, class := range pool.Capture {
+			if rule, ok := policy.Class(class); ok && rule.ScopeOf() == s.Scope {
+				places = append(places, place{
+					ref: s.Ref, class: class, tier: domain.OwnTier, bucket: domain.BucketAt(now, rule.Bucket), scope: s.Scope,
+				})
+			}
+		}
+	}
+	return places
 }
 
-func newLately() lately { return lately{mu: &sync.Mutex{}, keys: &[]domain.RetentionKey{}} }
-
-func (l lately) used(k domain.RetentionKey) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := slices.DeleteFunc(*l.keys, func(o domain.RetentionKey) bool { return o == k })
-	list = slices.Insert(list, 0, k)
-	*l.keys = list[:min(len(list), maxLately)]
-}
-
-func (l lately) others(k domain.RetentionKey) []domain.RetentionKey {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(*l.keys), func(o domain.RetentionKey) bool { return o == k })
-}
-
-// siblings derives the handles that a person will need next, out of the bundle
-// that was read for one of them, so that their classes together cost the custodian
-// one reading. epoch is from before that reading. What cannot be derived now is
-// left to who asks for it.
-func (r *Ring) siblings(ctx context.Context, p place, subject Subject, b *seal.Bundle, epoch uint64) {
-	for _, k := range r.lately.others(p.retention()) {
-		q := place{ref: p.ref, class: k.Class, tier: k.Tier, bucket: k.Bucket, scope: p.scope}
-		if _, known := r.handles.get(q); known || subject.Fence.Stops(k.Class) {
+// siblings derives the handles that a person's connections will need next beside
+// asked, out of a bundle that was read or made, so that their classes together
+// cost the custodian one reading, and those of a new person none. epoch is from
+// before that reading, or before the person was entered: a fence that is heard
+// since keeps them out of the cache. What cannot be derived now is left to who
+// asks for it.
+func (r *Ring) siblings(ctx context.Context, asked place, s Subject, b *seal.Bundle, epoch uint64) {
+	for _, p := range r.captured(s) {
+		if _, known := r.handles.get(p); known || p == asked || s.Fence.Stops(p.class) {
 			continue
 		}
-		if s, gen, ok := r.live(b, q); ok {
-			r.sibling(ctx, q, s, gen, epoch)
+		key, gen, ok := r.live(b, p)
+		if !ok {
+			continue
+		}
+		if err := r.sibling(ctx, p, key, gen, epoch); errors.Is(err, domain.ErrUnavailable) {
+			return // the others would wait for it, too
 		}
 	}
 }
 
-func (r *Ring) sibling(ctx context.Context, q place, s seal.Secret, gen domain.Gen, epoch uint64) {
-	rec, key, err := r.retention(ctx, q.retention())
+func (r *Ring) sibling(ctx context.Context, p place, s seal.Secret, gen domain.Gen, epoch uint64) error {
+	rec, key, err := r.retention(ctx, p.retention())
 	defer key.Zero()
 	if err != nil {
-		return
+		return err
 	}
-	h := r.newHandle(q, rec, key, s, gen)
-	if stands, ok := r.handles.put(q, h, epoch); !ok || stands != h {
+	h := r.newHandle(p, rec, key, s, gen)
+	if stands, ok := r.handles.put(p, h, epoch); !ok || stands != h {
 		h.sealing.Retire()
 	}
+	return nil
 }

@@ -2,6 +2,7 @@ package keytest_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 type counting struct {
 	keys.Custodian
 	bundles atomic.Int64
+	entered func(domain.SubjectRef) // called behind the commit of an enrolment, if set
 }
 
 func (c *counting) Bundle(ctx context.Context, ref domain.SubjectRef) (keys.Subject, *seal.Bundle, error) {
@@ -23,59 +25,110 @@ func (c *counting) Bundle(ctx context.Context, ref domain.SubjectRef) (keys.Subj
 	return c.Custodian.Bundle(ctx, ref)
 }
 
-// TestAPersonsClassesCostOneReading: whoever records in several classes at once
-// asks the custodian once a person, not once a class; and a fence stops each.
-func TestAPersonsClassesCostOneReading(t *testing.T) {
-	place, err := keytest.NewMemory().Open("place")
+func (c *counting) Enrol(ctx context.Context, s keys.Subject, b *seal.Bundle) (keys.Subject, error) {
+	s, err := c.Custodian.Enrol(ctx, s, b)
+	if c.entered != nil {
+		c.entered(s.Ref)
+	}
+	return s, err
+}
+
+// A process is a ring of its own over a custodian that others use, too.
+type process struct {
+	t *testing.T
+	*keys.Ring
+	custodian *counting
+	policy    domain.Policy
+}
+
+func newProcess(t *testing.T, open keytest.Open) *process {
+	t.Helper()
+	place, err := open("place")
 	if err != nil {
 		t.Fatal(err)
 	}
-	custodian, policy := &counting{Custodian: place}, domain.DefaultPolicy()
-	r, err := keys.NewRing(t.Context(), keys.RingConfig{
-		Custodian: custodian, Ledger: "test", Namespace: "subjects", Clock: time.Now, Dead: keys.NewDead(),
-		ClockTrusted: func() error { return nil }, Policy: func() *domain.Policy { return &policy },
+	p := &process{t: t, custodian: &counting{Custodian: place}, policy: domain.DefaultPolicy()}
+	p.Ring, err = keys.NewRing(t.Context(), keys.RingConfig{
+		Custodian: p.custodian, Ledger: "test", Namespace: "subjects", Clock: time.Now, Dead: keys.NewDead(),
+		ClockTrusted: func() error { return nil }, Policy: func() *domain.Policy { return &p.policy },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	classes := []domain.Class{"network", "lifecycle", "messages"}
-	seals := func(ref domain.SubjectRef) (errs []error) {
-		for _, class := range classes {
-			rule, _ := policy.Class(class)
-			_, err := r.Sealing(t.Context(), ref, domain.Erasable, class, domain.OwnTier, domain.BucketAt(time.Now(), rule.Bucket))
-			errs = append(errs, err)
-		}
-		return errs
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *process) enrol(id string) domain.SubjectRef {
+	p.t.Helper()
+	who, err := p.Person(id, domain.Erasable)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	for i, want := range []int64{3, 1, 1} { // nothing is known of the first one's neighbours
-		p, err := r.Person(string(rune('a'+i)), domain.Erasable)
-		if err != nil {
+	s, _, err := p.Enrol(p.t.Context(), who)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s.Ref
+}
+
+// seal asks for the handles of a connection's classes, each of which must answer
+// want, and returns how many bundles that read.
+func (p *process) seal(ref domain.SubjectRef, want error) int64 {
+	p.t.Helper()
+	p.custodian.bundles.Store(0)
+	for _, class := range []domain.Class{"network", "lifecycle", "messages"} {
+		rule, _ := p.policy.Class(class)
+		_, err := p.Sealing(p.t.Context(), ref, domain.Erasable, class, domain.OwnTier, domain.BucketAt(time.Now(), rule.Bucket))
+		if !errors.Is(err, want) || (want == nil && err != nil) {
+			p.t.Errorf("class %s is sealed for with %v, want %v", class, err, want)
+		}
+	}
+	return p.custodian.bundles.Load()
+}
+
+// TestAPersonsClassesCostOneReading: whoever records in several classes at once
+// asks the custodian for a known person once, not once a class, and for one whom
+// this process entered not at all; and a fence stops each class.
+func TestAPersonsClassesCostOneReading(t *testing.T) {
+	open := keytest.NewMemory().Open
+	first, second := newProcess(t, open), newProcess(t, open)
+	for _, id := range []string{"a", "b"} { // the first of a process, too
+		ref := first.enrol(id)
+		if n := first.seal(ref, nil); n != 0 {
+			t.Errorf("person %s, new: %d readings, want none", id, n)
+		}
+		if n := second.seal(second.enrol(id), nil); n != 1 {
+			t.Errorf("person %s, known: %d readings, want 1", id, n)
+		}
+		d := keys.Destruction{Command: domain.New[domain.CommandID](), Kind: keys.DestroySubject, Ref: ref, Scope: domain.Erasable}
+		if err := first.Fence(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
-		s, _, err := r.Enrol(t.Context(), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		custodian.bundles.Store(0)
-		for k, err := range seals(s.Ref) {
-			if err != nil {
-				t.Errorf("person %d, class %s: %v", i, classes[k], err)
+		first.seal(ref, domain.ErrFenced)
+	}
+}
+
+// TestFenceBehindEnrolment: a person is fenced between the commit of their
+// enrolment and its end. No handle comes out of it, whether this process fenced
+// or heard of it.
+func TestFenceBehindEnrolment(t *testing.T) {
+	open := keytest.NewMemory().Open
+	here, elsewhere := newProcess(t, open), newProcess(t, open)
+	for name, fence := range map[string]func(keys.Destruction) error{
+		"fenced here": func(d keys.Destruction) error { return here.Fence(t.Context(), d) },
+		"heard of": func(d keys.Destruction) error {
+			err := elsewhere.Fence(t.Context(), d)
+			here.Heard(domain.DestructionNote{Kind: d.Kind, Command: d.Command, Ref: d.Ref})
+			return err
+		},
+	} {
+		here.custodian.entered = func(ref domain.SubjectRef) {
+			d := keys.Destruction{Command: domain.New[domain.CommandID](), Kind: keys.DestroySubject, Ref: ref, Scope: domain.Erasable}
+			if err := fence(d); err != nil {
+				t.Errorf("%s: %v", name, err)
 			}
 		}
-		if n := custodian.bundles.Load(); n != want {
-			t.Errorf("person %d: %d readings, want %d", i, n, want)
-		}
-		if i == 2 {
-			d := keys.Destruction{Command: domain.New[domain.CommandID](), Kind: keys.DestroySubject, Ref: s.Ref, Scope: domain.Erasable}
-			if err := r.Fence(t.Context(), d); err != nil {
-				t.Fatal(err)
-			}
-			for k, err := range seals(s.Ref) {
-				if err == nil {
-					t.Errorf("behind the fence class %s is sealed for", classes[k])
-				}
-			}
-		}
+		here.seal(here.enrol(name), domain.ErrFenced)
 	}
 }
