@@ -17,7 +17,7 @@ type Debt struct {
 	Pool        string
 	From, To    int64 // Unix seconds
 	Connections int64
-	Bytes       int64
+	Bytes       int64 // rounded (FORMAT §3): it lies in clear
 }
 
 // owed is a debt with the segment that says so.
@@ -79,21 +79,32 @@ func (b *Outbox) Debts() []Debt {
 	return out
 }
 
-// PayDebts appends a gap.recorded for each debt, made by notes; the same commit
-// clears it. Whoever found the outbox full calls it before it appends again. With
-// ErrFull what was not paid is still owed.
-func (b *Outbox) PayDebts(ctx context.Context, notes Notes) error {
-	for _, d := range b.Debts() {
-		note, err := notes.Note(ctx, domain.GapRecorded, domain.Name("pool", d.Pool), domain.Int("from", d.From), domain.Int("to", d.To),
-			positive("connections", d.Connections), positive("bytes", d.Bytes))
-		if err != nil {
-			return fmt.Errorf("note a gap of pool %s: %w", d.Pool, err)
-		}
-		if err := b.pay(d, note); err != nil {
-			return fmt.Errorf("pay a gap of pool %s: %w", d.Pool, err)
-		}
+// PayDebt appends gap.recorded for the debt that is owed under an id, made by notes;
+// the same commit clears it. Whoever found the outbox full calls it before it appends
+// again. With ErrFull it is still owed; what is not owed is paid.
+func (b *Outbox) PayDebt(ctx context.Context, notes Notes, id domain.EventID) error {
+	debts := b.Debts()
+	at := slices.IndexFunc(debts, func(d Debt) bool { return d.ID == id })
+	if at < 0 {
+		return nil
+	}
+	d := debts[at]
+	note, err := notes.Note(ctx, domain.GapRecorded, d.Facts()...)
+	if err != nil {
+		return fmt.Errorf("note a gap of pool %s: %w", d.Pool, err)
+	}
+	if err := b.pay(d, note); err != nil {
+		return fmt.Errorf("pay a gap of pool %s: %w", d.Pool, err)
 	}
 	return nil
+}
+
+// Facts are those of its gap.recorded.
+func (d Debt) Facts() []domain.Fact {
+	return []domain.Fact{
+		domain.Name("pool", d.Pool), domain.Int("from", d.From), domain.Int("to", d.To),
+		positive("connections", d.Connections), positive("bytes", d.Bytes),
+	}
 }
 
 func positive(name string, n int64) domain.Fact {

@@ -249,14 +249,15 @@ func TestDebts(t *testing.T) {
 	if got := s.box.Debts(); !slices.Equal(got, []Debt{d, other}) {
 		t.Fatalf("owed: %+v", got)
 	}
-	if err := s.box.PayDebts(t.Context(), s.relay.opt.Notes); !errors.Is(err, ErrFull) || len(s.box.Debts()) != 2 {
+	if err := s.box.PayDebt(t.Context(), s.relay.opt.Notes, d.ID); !errors.Is(err, ErrFull) || len(s.box.Debts()) != 2 {
 		t.Fatalf("paid when full: %v", err)
 	}
 	s.box.mu.Lock()
 	s.box.opt.MaxBytes = 1 << 20
 	s.box.mu.Unlock()
 	for range 2 {
-		must(t, s.box.PayDebts(t.Context(), s.relay.opt.Notes))
+		must(t, s.box.PayDebt(t.Context(), s.relay.opt.Notes, d.ID))
+		must(t, s.box.PayDebt(t.Context(), s.relay.opt.Notes, other.ID))
 	}
 	s.reopen()
 	s.drain()

@@ -19,6 +19,7 @@ type capture struct {
 	records  int           // a chunk is handed over at so many messages
 	interval time.Duration // and at this age
 	refuse   bool          // new connections while the ledger falls behind
+	gap      *gap          // of a pool that lets traffic pass; nil otherwise
 	wait     bool          // for the custodian, as long as the handshake may take
 	dirty    dirtyList     // chunks that wait
 	width    time.Duration // no chunk crosses a multiple of it: the narrowest bucket, an hour at most
@@ -63,6 +64,9 @@ func compile(p *domain.Policy, rule domain.PoolRule) (*capture, error) {
 	c := &capture{
 		pool: rule.ID, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour,
 		refuse: rule.OnLedgerFailure == domain.FailureRefuse, wait: rule.KeysUnavailable == domain.KeysWait,
+	}
+	if rule.OnLedgerFailure == domain.FailurePass {
+		c.gap = &gap{pool: rule.ID}
 	}
 	if c.records == 0 {
 		c.records = defaultRecords

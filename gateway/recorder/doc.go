@@ -8,4 +8,9 @@
 // flush interval. Chunks wait in queues of a fixed size; when the ledger falls
 // behind they fill up, Message blocks, and the gateway stops reading. Nothing is
 // dropped, but for the buffers of a person who is being erased.
+//
+// A pool with on_ledger_failure: pass does not block: what finds no room is counted
+// in a gap, which is owed and stands in the log before anything later of the pool.
+// Of a connection that was opened in a gap, what comes behind the gap is recorded,
+// its close included; its opening and its origin are not made up.
 package recorder

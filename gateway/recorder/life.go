@@ -116,12 +116,13 @@ func (r *recording) submit(drafts []domain.Draft) error {
 	if len(drafts) == 0 {
 		return nil
 	}
-	return r.queue(job{recording: r, drafts: drafts})
+	return r.queue(job{recording: r, drafts: drafts, at: drafts[0].At})
 }
 
 // A chunk is message metadata on its way from a connection to the ledger.
 type chunk struct {
 	columns    domain.TrafficBuilder
+	bytes      int64 // of the messages, as their sizes say
 	from, till int64 // Unix µs: the hour or bucket that the chunk must not leave
 }
 
@@ -145,5 +146,6 @@ func (r *Recorder) newChunk(us int64, c *capture) *chunk {
 
 func (r *Recorder) release(c *chunk) {
 	c.columns.Reset()
+	c.bytes = 0
 	r.chunks.Put(c)
 }

@@ -38,6 +38,9 @@ type Options struct {
 	Workers int
 	// Queue bounds the chunks that wait in each queue; 0 means 1024.
 	Queue int
+	// Gaps keeps what pools with on_ledger_failure: pass let pass unrecorded. It may
+	// be nil where no pool does.
+	Gaps Gaps
 	// Failed is told of an error that keeps a worker from going on, before it
 	// tries again. It must not block.
 	Failed func(error)
@@ -53,9 +56,10 @@ type Recorder struct {
 	chunks   sync.Pool
 	refusals refusals
 	asking   chan struct{} // a place for each who asks the custodian
+	debts    debts
 	counts   Counts
 
-	stop    context.CancelFunc // ends the sweeper
+	stop    context.CancelFunc // ends the sweeper and the keeper of gaps
 	abandon context.CancelFunc // ends workers that cannot finish
 	done    sync.WaitGroup
 }
@@ -86,6 +90,9 @@ func New(opt Options) (*Recorder, error) {
 		if err != nil {
 			return nil, err
 		}
+		if c.gap != nil && opt.Gaps == nil {
+			return nil, fmt.Errorf("pool %s lets traffic pass: %w", rule.ID, errNoGaps)
+		}
 		r.captures[rule.ID] = c
 	}
 	r.start()
@@ -102,10 +109,14 @@ func (r *Recorder) start() {
 		r.done.Go(func() { w.run(working) })
 	}
 	r.done.Go(func() { r.sweep(sweeping) })
+	if r.startDebts() {
+		r.done.Go(func() { r.oweOpen(sweeping) })
+	}
 }
 
 // Close ends a recorder whose recordings are all closed: it appends what waits
 // and returns when everything is durable, or with an error when ctx ends before.
+// What a pool that lets traffic pass could not record by then is owed as a gap.
 func (r *Recorder) Close(ctx context.Context) error {
 	r.stop()
 	for _, w := range r.workers {
@@ -116,11 +127,11 @@ func (r *Recorder) Close(ctx context.Context) error {
 	select {
 	case <-finished:
 		r.abandon()
-		return nil
+		return r.oweLast()
 	case <-ctx.Done():
 		r.abandon()
 		<-finished
-		return fmt.Errorf("recording what was left: %w", ctx.Err())
+		return errors.Join(fmt.Errorf("recording what was left: %w", ctx.Err()), r.oweLast())
 	}
 }
 

@@ -30,6 +30,8 @@ type recording struct {
 	ref        domain.SubjectRef
 	block      domain.BlockID
 
+	missing missing // belongs to the pool's gap
+
 	stopMu  sync.Mutex    // protects what follows; Interrupt takes no other lock
 	stopped bool          // Interrupt was called
 	stop    chan struct{} // made when somebody waits
@@ -64,6 +66,7 @@ func (r *recording) message(dir gateway.Direction, m *gateway.Message) error {
 		c = r.begin(m.At)
 	}
 	c.columns.Add(m.At, domain.Direction(dir), opcode(m.Opcode), uint64(m.Size)) //nolint:gosec // sizes are not negative
+	c.bytes += m.Size
 	if c.columns.Len() >= r.capture.records {
 		return r.handOver()
 	}
@@ -94,15 +97,19 @@ func (r *recording) handOver() error {
 		return nil
 	}
 	r.chunk = nil
-	j := job{recording: r, chunk: c, index: r.index}
+	j := job{recording: r, chunk: c, index: r.index, at: time.UnixMicro(c.columns.Base()), messages: int64(c.columns.Len()), bytes: c.bytes}
 	r.index += uint32(len(r.capture.classes)) //nolint:gosec // a handful of classes
 	r.recorder.counts.Messages.Add(uint64(c.columns.Len()))
 	return r.queue(j)
 }
 
-// queue waits for room; the caller holds the lock. What Interrupt cuts off is lost with its connection, and
-// counted.
+// queue waits for room, unless the pool lets traffic pass: then what finds none is
+// missing. The caller holds the lock. What Interrupt cuts off is lost with its
+// connection, and counted.
 func (r *recording) queue(j job) error {
+	if r.capture.gap != nil {
+		return r.pass(j)
+	}
 	select {
 	case r.worker.jobs <- j:
 		return nil

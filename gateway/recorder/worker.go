@@ -15,6 +15,10 @@ type job struct {
 	chunk     *chunk
 	index     uint32 // of the chunk's first event
 	drafts    []domain.Draft
+
+	at              time.Time // of the first thing in it
+	messages, bytes int64     // of the chunk
+	missed          bool      // counted as missing by the worker that gave it up
 }
 
 // A worker seals and appends the jobs of its queue in order. All jobs of a
@@ -25,7 +29,7 @@ type worker struct {
 
 	// The drafts under way, and whose they are; kept for the next batch.
 	drafts []domain.Draft
-	owners []*recording
+	owners []*job
 }
 
 // maxBatch bounds the jobs that are appended together.
@@ -41,6 +45,9 @@ func (w *worker) run(ctx context.Context) {
 	batch := make([]job, 0, maxBatch)
 	for first := range w.jobs {
 		batch = w.fill(append(batch[:0], first))
+		if w.recorder.settle(ctx) != nil {
+			w.skip(batch) // nothing of a pool is recorded before its gaps
+		}
 		w.record(ctx, batch)
 		clear(batch)
 	}
@@ -65,11 +72,15 @@ func (w *worker) fill(batch []job) []job {
 // record appends a batch; it returns only when each event is durable, or was
 // discarded with its person, or the recorder was told to give up.
 func (w *worker) record(ctx context.Context, batch []job) {
+	defer arrived(batch)
 	drafts, owners := w.drafts[:0], w.owners[:0]
-	for _, j := range batch {
-		drafts = j.appendTo(drafts)
+	for i := range batch {
+		j := &batch[i]
+		if !j.missed {
+			drafts = j.appendTo(drafts)
+		}
 		for len(owners) < len(drafts) {
-			owners = append(owners, j.recording)
+			owners = append(owners, j)
 		}
 		if j.chunk != nil {
 			w.recorder.release(j.chunk)
@@ -86,6 +97,7 @@ func (w *worker) record(ctx context.Context, batch []job) {
 		w.recorder.counts.Retries.Add(1)
 		select {
 		case <-ctx.Done():
+			w.giveUp(owners)
 			return
 		case <-time.After(wait):
 		}
@@ -93,7 +105,7 @@ func (w *worker) record(ctx context.Context, batch []job) {
 }
 
 // try returns what has to be tried again.
-func (w *worker) try(ctx context.Context, drafts []domain.Draft, owners []*recording) (again []domain.Draft, of []*recording) {
+func (w *worker) try(ctx context.Context, drafts []domain.Draft, owners []*job) (again []domain.Draft, of []*job) {
 	counts := &w.recorder.counts
 	for i, err := range w.recorder.opt.Ledger.Record(ctx, drafts) {
 		n := uint64(messages(drafts[i]))
@@ -102,7 +114,7 @@ func (w *worker) try(ctx context.Context, drafts []domain.Draft, owners []*recor
 			counts.Recorded.Add(n)
 		case errors.Is(err, domain.ErrErased):
 			counts.Discarded.Add(n)
-			owners[i].sever()
+			owners[i].recording.sever()
 		case errors.Is(err, domain.ErrFenced):
 			counts.Discarded.Add(n)
 		default:
@@ -122,7 +134,7 @@ func messages(d domain.Draft) uint32 {
 
 // appendTo drafts the events of a job: of a chunk, one for each class that
 // declares a column.
-func (j job) appendTo(drafts []domain.Draft) []domain.Draft {
+func (j *job) appendTo(drafts []domain.Draft) []domain.Draft {
 	if j.chunk == nil {
 		return append(drafts, j.drafts...)
 	}
