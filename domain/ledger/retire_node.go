@@ -165,7 +165,7 @@ func (n *Node) noteAs(ctx context.Context, id domain.EventID, since time.Time, t
 		return err
 	}
 	now := n.ledger.Clock()
-	if stands, err := n.stands(ctx, id, since, now); err != nil || stands {
+	if stands, err := n.stands(ctx, n.writer, id, since, now); err != nil || stands {
 		return err
 	}
 	if day := domain.BucketAt(now, domain.Day); day != n.day {
@@ -182,12 +182,12 @@ func (n *Node) noteAs(ctx context.Context, id domain.EventID, since time.Time, t
 	return n.settle(ctx)
 }
 
-// stands looks for an event in the process's own streams of the days of a time.
-func (n *Node) stands(ctx context.Context, id domain.EventID, since, now time.Time) (bool, error) {
+// stands looks for an event in a process's streams of the days of a time.
+func (n *Node) stands(ctx context.Context, writer domain.WriterID, id domain.EventID, since, now time.Time) (bool, error) {
 	for day, last := domain.BucketAt(since, domain.Day), domain.BucketAt(now, domain.Day); day <= last; day = day.Next() {
-		for r, err := range n.ledger.Log.ReadStream(ctx, n.ledger.streams.Node(day, n.writer), 0, eventstore.Forward, 0) {
+		for r, err := range n.ledger.Log.ReadStream(ctx, n.ledger.streams.Node(day, writer), 0, eventstore.Forward, 0) {
 			if err != nil {
-				return false, fmt.Errorf("reading own notes: %w", err)
+				return false, fmt.Errorf("reading the notes of process %s: %w", writer, err)
 			}
 			if r.ID() == id {
 				return true, nil
