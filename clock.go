@@ -19,8 +19,8 @@ const (
 	maxClockOffset = time.Second
 )
 
-// A clock judges the machine's time: keys are issued and destroyed by it only
-// while it is trusted.
+// A clock judges the machine's time: keys are issued and destroyed by it, and the
+// time is noted, only while it is trusted.
 type clock struct {
 	now     func() time.Time
 	elapsed func() time.Duration // by the monotonic clock
@@ -30,6 +30,9 @@ type clock struct {
 	agreed time.Time     // since when wall and monotonic clock have agreed
 	since  time.Duration // the same by the monotonic clock
 	known  bool          // the log vouches for the time at which the process began
+	// store reports nil while the clock agrees with that of a log which other
+	// processes use; nil where there are none.
+	store func() error
 }
 
 func newClock(now func() time.Time) *clock {
@@ -77,6 +80,13 @@ func (c *clock) readLog(ctx context.Context, log eventstore.Reader, id domain.Le
 	return nil
 }
 
+// besides makes the clock's trust depend on agrees, too.
+func (c *clock) besides(agrees func() error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.store = agrees
+}
+
 func (c *clock) vouch(known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,11 +97,16 @@ var errClockJumped = errors.New("wall and monotonic clock disagree, or the last 
 
 // trusted reports nil while keys may be issued and destroyed by the clock.
 func (c *clock) trusted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store != nil {
+		if err := c.store(); err != nil {
+			return err
+		}
+	}
 	if c.synced() {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now, elapsed := c.now(), c.elapsed()
 	offset := now.Round(0).Sub(c.agreed.Round(0)) - (elapsed - c.since)
 	if offset.Abs() > maxClockOffset {

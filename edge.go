@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway"
 	"github.com/lethe-ledger/lethe/gateway/api"
@@ -80,7 +81,7 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	} else if e.node, err = l.openNode(ctx); err != nil {
 		return at, err
 	}
-	if err = e.node.Time(ctx); err != nil {
+	if err = e.noteTime(ctx); err != nil && !errors.Is(err, domain.ErrClock) {
 		return at, err
 	}
 	if err = e.startTrial(ctx); err != nil {

@@ -66,6 +66,9 @@ func Open(ctx context.Context, cfg *Config, opt Options) (l *Lethe, err error) {
 		opt.Clock = time.Now
 	}
 	l = &Lethe{cfg: cfg, opt: opt, log: opt.Logger, clock: newClock(opt.Clock)}
+	if l.many() {
+		l.clock.besides(func() error { return ledger.ErrNotCompared })
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close(context.WithoutCancel(ctx)))
@@ -150,7 +153,7 @@ func (l *Lethe) openLedger(ctx context.Context) error {
 	var many *ledger.Many
 	if l.many() {
 		l.shared = l.newShared()
-		many = &ledger.Many{Lease: l.shared.lease, Pause: pause}
+		many = &ledger.Many{Lease: l.shared.lease, Pause: pause, StoreTime: l.shared.times}
 	}
 	l.ledger, err = ledger.New(ledger.Config{
 		ID: l.cfg.Ledger, Log: l.store, Ring: l.ring, Custody: l.custodian, Policy: l.policy, Journal: l.journal,

@@ -22,6 +22,7 @@ type shared struct {
 	lethe  *Lethe
 	node   *ledger.Node
 	lease  *ledger.Lease
+	times  *ledger.StoreTime // of this machine's clock and the log's
 	heard  *ledger.Heard
 	local  *storeengine.Store // below the outbox
 	outbox *outbox.Outbox
@@ -56,6 +57,11 @@ func (l *Lethe) newShared() *shared {
 		Drop: l.ring.DropOpenings, Pause: pause,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },
 	})
+	s.times = ledger.NewStoreTime(ledger.StoreTimeConfig{
+		Now:  func() ledger.Instant { return ledger.Instant{Boot: bootTime(), Wall: l.opt.Clock()} },
+		Echo: func(ctx context.Context, begun func()) (domain.Recorded, error) { return s.node.Echo(ctx, begun) },
+	})
+	l.clock.besides(s.times.Agrees)
 	return s
 }
 
@@ -64,6 +70,9 @@ func (s *shared) join(ctx context.Context) (err error) {
 	l := s.lethe
 	if s.node, err = l.openNode(ctx); err != nil {
 		return err
+	}
+	if err := s.times.Compare(ctx); err != nil {
+		l.log.Error().Err(err).Msg("nothing is issued or destroyed by the clock")
 	}
 	if err := s.openOutbox(ctx); err != nil {
 		return fmt.Errorf("opening the outbox: %w", err)

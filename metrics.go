@@ -35,6 +35,7 @@ var (
 	metricShipped   = desc("lethe_outbox_shipped_total", "Events that stand in the log.")
 	metricTooLate   = desc("lethe_outbox_late_total", "Events that came too late: their keys were destroyed meanwhile.", "written")
 	metricUnsettled = desc("lethe_outbox_unknown_total", "Appends whose outcome was unknown at first.")
+	metricApart     = desc("lethe_clock_apart_seconds", "How far the clock was ahead of the log's when they were last compared.")
 	metricClock     = desc("lethe_clock_trusted", "1 while keys are issued and destroyed by the clock.")
 )
 
@@ -103,6 +104,9 @@ func (c *collector) shared(s sink) {
 	s.gauge(metricPending, float64(stats.Pending.Events))
 	s.gauge(metricHeld, float64(stats.Pending.Bytes))
 	s.gauge(metricOldest, many.behind().Seconds())
+	if apart, known := many.times.Apart(); known {
+		s.gauge(metricApart, apart.Seconds())
+	}
 	s.counter(metricShipped, float64(shipped.Shipped.Load()))
 	s.counter(metricTooLate, float64(shipped.Dropped.Load()), "no")
 	s.counter(metricTooLate, float64(shipped.Unsure.Load()), "unsure")

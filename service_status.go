@@ -96,8 +96,8 @@ func (l *Lethe) KeysStatus(ctx context.Context, _ api.Caller) (api.KeysStatus, e
 		status.State = "sealed"
 		return status, nil
 	}
-	if err == nil && l.clock.trusted() != nil {
-		status.State = "degraded"
+	if distrust := l.clock.trusted(); err == nil && distrust != nil {
+		status.State, status.Reason = "degraded", fmt.Sprintf("no key is issued or destroyed by the clock: %v", distrust)
 	}
 	return status, err
 }

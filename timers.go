@@ -14,7 +14,7 @@ import (
 // what is not finished.
 func (e *edge) minutely(ctx context.Context) {
 	for pause(ctx, time.Minute) == nil {
-		e.try(ctx, "noting the time", e.node.Time)
+		e.try(ctx, "noting the time", e.noteTime)
 		e.try(ctx, "noting refusals", e.noteRefusals)
 		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
 		if e.lethe.cfg.Keys.erases() {
@@ -22,6 +22,21 @@ func (e *edge) minutely(ctx context.Context) {
 			e.try(ctx, "looking whether the keys were restored", e.restoreWatch)
 		}
 	}
+}
+
+// noteTime notes the time while the clock is trusted: a replay stops at such notes,
+// and the next process believes the last one. Beyond one machine it first compares
+// the clock with the log's where that is not known.
+func (e *edge) noteTime(ctx context.Context) error {
+	if s := e.lethe.shared; s != nil && e.lethe.clock.trusted() != nil {
+		if err := s.times.Compare(ctx); err != nil {
+			return err
+		}
+	}
+	if e.lethe.clock.trusted() != nil {
+		return nil // metrics and doctor say so
+	}
+	return e.node.Time(ctx)
 }
 
 // try runs one duty of the timer; a failure is told and tried again next time.

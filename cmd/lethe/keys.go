@@ -20,8 +20,14 @@ func (p *program) keysStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.emit(k, pairs("custodian", k.Custodian, "state", k.State, "subjects", k.Subjects, "buckets", k.Buckets,
-				"handles", k.Handles, "blocks", k.Blocks, "destroyed", k.Destroyed))
+			rows := []any{
+				"custodian", k.Custodian, "state", k.State, "subjects", k.Subjects, "buckets", k.Buckets,
+				"handles", k.Handles, "blocks", k.Blocks, "destroyed", k.Destroyed,
+			}
+			if k.Reason != "" {
+				rows = append(rows, "reason", k.Reason)
+			}
+			return p.emit(k, pairs(rows...))
 		})
 	})
 	return c

@@ -58,6 +58,9 @@ func (l *Ledger) takeExpiry(ctx context.Context) (*run, error) {
 	if err != nil || len(due) == 0 {
 		return nil, err
 	}
+	if err := l.timely(ctx); err != nil {
+		return nil, err
+	}
 	d := keys.Destruction{Kind: keys.DestroyRetention}
 	for _, r := range due[:min(len(due), maxExpiry)] {
 		d.Retention = append(d.Retention, r.RetentionKey)

@@ -59,6 +59,9 @@ type Many struct {
 	// Lease is what this process opens under; nil in one that never opens.
 	Lease *Lease
 	Pause func(ctx context.Context, d time.Duration) error
+	// StoreTime compares the clock with the log's; nil in one that neither notes
+	// the time nor destroys by it.
+	StoreTime *StoreTime
 }
 
 // A Ledger carries out the use cases. It is safe for concurrent use.

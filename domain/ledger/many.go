@@ -31,3 +31,20 @@ func (l *Ledger) everywhere(ctx context.Context) error {
 func (l *Ledger) mirrored(ctx context.Context, seq uint64) bool {
 	return l.Many != nil && l.Journal.AwaitMirror(ctx, seq)
 }
+
+// storeTime is nil where this process is alone.
+func (l *Ledger) storeTime() *StoreTime {
+	if l.Many == nil {
+		return nil
+	}
+	return l.Many.StoreTime
+}
+
+// timely reports nil where keys may be destroyed by the clock as far as the log's
+// own goes; beyond one machine that is looked at each time.
+func (l *Ledger) timely(ctx context.Context) error {
+	if times := l.storeTime(); times != nil {
+		return times.Compare(ctx)
+	}
+	return nil
+}

@@ -295,7 +295,8 @@ type RestoreCheck struct {
 // KeysStatus tells how the custodian is.
 type KeysStatus struct {
 	Custodian string `json:"custodian"`
-	State     string `json:"state"` // ready, degraded, sealed
+	State     string `json:"state"`            // ready, degraded, sealed
+	Reason    string `json:"reason,omitempty"` // why it is degraded, and what to do
 	Subjects  int64  `json:"subjects"`
 	Buckets   int64  `json:"buckets"`
 	Handles   int64  `json:"handles"`
