@@ -82,12 +82,13 @@ func (o Options) withDefaults() (Options, error) {
 
 // pebble returns the engine's options. The write-ahead log stays in the store's
 // own directory: Pebble writes the path of another one down, absolutely, and then
-// refuses a store that was moved or copied.
+// refuses a store that was moved or copied. The memtables count towards the
+// engine's cache: without room for them on top they would leave none for blocks.
 func (o Options) pebble(g *guard, l engineLog, lock *pebble.Lock) *pebble.Options {
 	po := &pebble.Options{
 		FS:                          g,
 		Lock:                        lock,
-		CacheSize:                   o.CacheBytes,
+		CacheSize:                   o.CacheBytes + memTables*int64(o.MemTableBytes), //nolint:gosec // far below
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
