@@ -111,6 +111,23 @@ func (p *Projector) Erasures(ctx context.Context) ([]Erasure, error) {
 	})
 }
 
+// A GapRow is a row of gaps: from Since to Until, Unix seconds, a pool let pass
+// unrecorded what is counted; pool "-" is a whole process that was retired.
+type GapRow struct {
+	Since       int64  `json:"since"`
+	Until       int64  `json:"until"`
+	Pool        string `json:"pool"`
+	Connections int64  `json:"connections"`
+	Bytes       int64  `json:"bytes"` // rounded (FORMAT §3)
+}
+
+// Gaps lists the gaps in the record, oldest first.
+func (p *Projector) Gaps(ctx context.Context) ([]GapRow, error) {
+	return all(ctx, p, Query{Relation: "gaps"}, func(r []any) GapRow {
+		return GapRow{Since: num(r[0]), Until: num(r[1]), Pool: str(r[4]), Connections: num(r[5]), Bytes: num(r[6])}
+	})
+}
+
 // A Request is a row of requests. ReceiptStream and ReceiptRevision tell where
 // the receipt stands, once there is one.
 type Request struct {

@@ -5,11 +5,12 @@ import (
 )
 
 // pools counts by pool and hour what crossed the gateway: connections opened,
-// closed and refused, messages, gaps in the record, and late events. What was
-// disposed of is no longer in it, see the totals of holdings.
+// closed and refused, messages, gaps in the record, and late events; beside it, each
+// gap with its times. What was disposed of is no longer in it, see the totals of
+// holdings.
 type pools struct {
 	*placed
-	rows, notes *Table
+	rows, notes, gaps *Table
 }
 
 // Columns of pools_rows behind its key.
@@ -30,11 +31,15 @@ func newPools() *pools {
 			"pools_notes", keyText("stream"), keyInt("revision"),
 			text("pool", Last), text("hour", Last), text("kind", Last), text("reason", Last), number("count", Last),
 		),
+		gaps: NewTable(
+			"pools_gaps", keyText("stream"), keyInt("revision"),
+			text("pool", Last), number("since", Last), number("until", Last), number("connections", Last), number("bytes", Last),
+		),
 	}
 }
 
 func (v *pools) Name() string            { return "pools" }
-func (v *pools) Tables() []*Table        { return append(v.all(), v.notes) }
+func (v *pools) Tables() []*Table        { return append(v.all(), v.notes, v.gaps) }
 func (v *pools) Restore(rows Rows) error { return v.restore(rows) }
 
 func (v *pools) Relations() []Relation {
@@ -55,6 +60,11 @@ func (v *pools) Relations() []Relation {
 			Select: `SELECT r.pool, r.hour, r.reason, sum(r.count) AS count FROM pools_notes r
  WHERE r.kind = 'refused' ` + Where + ` GROUP BY r.pool, r.hour, r.reason`,
 		},
+		{
+			Name: "gaps", Key: 4,
+			Columns: []string{"since", "until", "stream", "revision", "pool", "connections", "bytes"},
+			Select:  `SELECT r.since, r.until, r.stream, r.revision, r.pool, r.connections, r.bytes FROM pools_gaps r WHERE true ` + Where,
+		},
 	}
 }
 
@@ -70,14 +80,17 @@ func (v *pools) Apply(e *Event, c *Changes) {
 		v.note(e, c, "refused", e.Envelope.Facts.Int("count"))
 	case domain.GapRecorded:
 		v.note(e, c, "gap", 1)
+		v.gap(e, c)
 	case domain.LateRecorded:
 		v.note(e, c, "late", lateCount(e))
 	case domain.StreamDisposed:
 		c.Sweep("DELETE FROM pools_notes WHERE stream = ? AND revision < ?", string(e.Disposal.Stream), e.Disposal.Revision)
+		c.Sweep("DELETE FROM pools_gaps WHERE stream = ? AND revision < ?", string(e.Disposal.Stream), e.Disposal.Revision)
 		v.remove(e, c)
 	default:
 		if e.Name.Kind == domain.StreamNode && e.Envelope.Hour == "" {
 			c.Sweep("DELETE FROM pools_notes WHERE stream = ?", string(e.Stream()))
+			c.Sweep("DELETE FROM pools_gaps WHERE stream = ?", string(e.Stream()))
 		}
 		v.remove(e, c)
 	}
@@ -105,6 +118,17 @@ func (v *pools) note(e *Event, c *Changes, kind string, n int64) {
 	r.Merge(4, T(kind))
 	r.Merge(5, T(f.Text("reason")))
 	r.Merge(6, N(n))
+}
+
+// gap keeps from when to when something is missing (Unix seconds), and what is known
+// of it. Pool "-" is a whole process that was retired.
+func (v *pools) gap(e *Event, c *Changes) {
+	f := e.Envelope.Facts
+	r := c.Row(v.gaps, T(e.Stream()), N(int64(e.Revision)))
+	r.Merge(2, T(f.Text("pool")))
+	for i, name := range []string{"from", "to", "connections", "bytes"} {
+		r.Merge(3+i, N(f.Int(name)))
+	}
 }
 
 // lateCount sums the entries of late.recorded, which end with a count each.

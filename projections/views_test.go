@@ -195,16 +195,20 @@ func TestAccessAndPools(t *testing.T) {
 	w.Person(erasable(id(1), "lifecycle"), domain.ConnectionOpened, 1, chat(), conn(9))
 	w.Person(erasable(id(3), "messages"), domain.TrafficRecorded, 5, chat(), conn(9))
 	w.Node(domain.ConnectionRefused, chat(), domain.Name("reason", "limit"), domain.Int("count", 4))
-	w.Node(domain.GapRecorded, chat(), domain.Int("from", 1), domain.Int("to", 2))
+	gap := w.Node(domain.GapRecorded, chat(), domain.Int("from", 1), domain.Int("to", 2), domain.Int("connections", 3), domain.Int("bytes", 64))
 	p := caughtUp(t, w, t.TempDir())
 	want(t, p, "access", "#1 2026-11-23T10Z opened  access 0 1 2", "#2 2026-11-23T10Z act export acts 0 1 1")
 	want(t, p, "pools", "chat 2026-11-23T10Z 1 0 5 0 4 1")
 	want(t, p, "refusals", "chat 2026-11-23T10Z limit 4")
 	node := w.Streams.Node("2026-11-23", id(7))
+	want(t, p, "gaps", "1 2 lethe.test.node-2026-11-23-#7 "+fmt.Sprint(gap.Revision)+" chat 3 64")
 	node = domain.Stream(strings.Replace(string(node), domain.WriterID(id(7)).String(), domain.WriterID{0: 7, 6: 0x40, 8: 0x80}.String(), 1))
 	w.Disposed(domain.StreamDisposed, domain.Name("stream", node), domain.Int("revision", 1))
 	check(t, p.CatchUp(t.Context()))
 	want(t, p, "pools", "chat 2026-11-23T10Z 1 0 5 0 0 1")
+	w.Disposed(domain.StreamDisposed, domain.Name("stream", node), domain.Int("revision", 2))
+	check(t, p.CatchUp(t.Context()))
+	want(t, p, "gaps")
 }
 
 func TestPagesJoinWithoutGapOrDouble(t *testing.T) {
