@@ -65,7 +65,6 @@ func (c *check) policyOfThisRelease() {
 		for _, later := range []struct{ key, have, unbuilt, instead string }{
 			{"mode", r.Mode, domain.ModeMessage, domain.ModeTap},
 			{"record", r.Record, domain.RecordBeforeForward, domain.RecordAsync},
-			{"on_ledger_failure", r.OnLedgerFailure, domain.FailurePass, domain.FailureBlock + " or " + domain.FailureRefuse},
 			{"after_erasure", r.AfterErasure, domain.ErasureRefuse, domain.ErasureEnrol},
 			{"after_erasure", r.AfterErasure, domain.ErasureUnrecorded, domain.ErasureEnrol},
 		} {

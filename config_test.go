@@ -146,18 +146,19 @@ lethe.yaml:33: store.url: holds a password: name accounts and their password fil
 lethe.yaml:34: keys.custodian: "hsm" is not known: write one of embedded, vault
 lethe.yaml:35: views.url: is missing: say where PostgreSQL is, such as postgres://lethe@host:5432/lethe?sslmode=verify-full`},
 	{"not built", []string{
-		"      flush:", "      record: before-forward\n      on_ledger_failure: pass\n      after_erasure: refuse\n      recipient: \"json:/to\"\n      flush:",
+		"      flush:", "      record: before-forward\n      after_erasure: refuse\n      recipient: \"json:/to\"\n      flush:",
 		"{cookie: user}, {query: user}", "{upstream_header: X}, {forward_auth: \"http://x\"}, {first_message: \"json:/t\"}, {jwt: {jwks: \"https://x\"}}",
 	}, `
 lethe.yaml:24: policy.pools[0].mode: extract and recipient need mode: message; a tap does not look into payloads
 lethe.yaml:27: policy.pools[0].record: before-forward is not in this release: write async
-lethe.yaml:28: policy.pools[0].on_ledger_failure: pass is not in this release: write block or refuse
-lethe.yaml:29: policy.pools[0].after_erasure: refuse is not in this release: write enrol
-lethe.yaml:30: policy.pools[0].recipient: recipient is not in this release: leave it out
-lethe.yaml:36: identify[1].upstream_header: identification by upstream_header is not in this release: use jwt, header, cookie or query
-lethe.yaml:36: identify[2].forward_auth: identification by forward_auth is not in this release: use jwt, header, cookie or query
-lethe.yaml:36: identify[3].first_message: identification by first_message is not in this release: use jwt, header, cookie or query
-lethe.yaml:36: identify[4].jwt.jwks: jwks is not in this release: name a file with one key under key`},
+lethe.yaml:28: policy.pools[0].after_erasure: refuse is not in this release: write enrol
+lethe.yaml:29: policy.pools[0].recipient: recipient is not in this release: leave it out
+lethe.yaml:35: identify[1].upstream_header: identification by upstream_header is not in this release: use jwt, header, cookie or query
+lethe.yaml:35: identify[2].forward_auth: identification by forward_auth is not in this release: use jwt, header, cookie or query
+lethe.yaml:35: identify[3].first_message: identification by first_message is not in this release: use jwt, header, cookie or query
+lethe.yaml:35: identify[4].jwt.jwks: jwks is not in this release: name a file with one key under key`},
+	{"a word for a full ledger", []string{"      flush:", "      on_ledger_failure: drop\n      flush:"}, `
+lethe.yaml:27: policy.pools[0].on_ledger_failure: "drop" is not known: write block, refuse or pass`},
 	{"a key twice", []string{"keys:", "store: {}\nkeys:"}, `
 lethe.yaml:34: store: stands here for the second time, first in line 33: keep one`},
 	{"values", []string{"idle_timeout: 5m", "idle_timeout: 5 minutes", "max_message: 1MiB", "max_message: 1Mb", "max_connections: 10000", "max_connections: -1", "proxy_protocol: true", "proxy_protocol: sometimes", "retention: P14D", "retention: 14d", "[10.0.0.0/8]", "[10.0.0.0/33]"}, `

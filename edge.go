@@ -32,6 +32,7 @@ type edge struct {
 	lethe    *Lethe
 	node     *ledger.Node
 	recorder *recorder.Recorder
+	gaps     *gaps
 	// recording is the ledger that the recorder records to.
 	recording *ledger.Ledger
 	gateway   *gateway.Gateway
@@ -87,10 +88,15 @@ func (e *edge) start(ctx context.Context) (at Addresses, err error) {
 	if err = e.startTrial(ctx); err != nil {
 		return at, err
 	}
+	if err = e.openGaps(ctx); err != nil {
+		return at, err
+	}
 	e.recorder, err = recorder.New(recorder.Options{ //nolint:contextcheck // its goroutines end with Close, behind ctx
-		Ledger: e.recording, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock,
-		MAC:    func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
-		Failed: func(err error) { l.log.Error().Err(err).Msg("recording waits; it is tried again, and reading slows") },
+		Ledger: e.recording, Subjects: l, Policy: l.currentPolicy(), Clock: l.opt.Clock, Gaps: e.gaps,
+		MAC: func(s string) []byte { sum := l.ring.MAC([]byte("lethe/field/v1" + s)); return sum[:] },
+		Failed: func(err error) {
+			l.log.Error().Err(err).Msg("recording waits; it is tried again, and each pool does as its on_ledger_failure says")
+		},
 	})
 	if err != nil {
 		return at, err
@@ -175,6 +181,9 @@ func (e *edge) shutdown(ctx context.Context) error {
 	if e.stop != nil {
 		e.stop()
 	}
+	if e.gaps != nil {
+		e.try(recording, "noting gaps", e.gaps.Pay) // or the next process does
+	}
 	if e.node != nil && e.lethe.shared == nil {
 		errs = append(errs, e.node.Close(recording))
 	}
@@ -188,6 +197,9 @@ func (e *edge) shutdown(ctx context.Context) error {
 	errs = append(errs, e.stopTrial())
 	e.closeListeners() // those that nobody served
 	e.running.Wait()
+	if e.gaps != nil {
+		errs = append(errs, e.gaps.close())
+	}
 	e.lethe.edge.Store(nil)
 	return errors.Join(errs...)
 }

@@ -26,6 +26,11 @@ var (
 	metricRetries   = desc("lethe_record_retries_total", "Batches that the log did not take at once.")
 	metricWaits     = desc("lethe_record_waits_total", "Times that recording slowed a reader down.")
 	metricWaiting   = desc("lethe_record_queue", "Chunks that wait to be recorded.")
+	metricGaps      = desc("lethe_gaps_total", "Gaps in the record of a pool that lets traffic pass.", "pool")
+	metricUnseen    = desc("lethe_unrecorded_connections_total", "Connections of which a gap has something.", "pool")
+	metricMissed    = desc("lethe_unrecorded_messages_total", "Messages that crossed and are in a gap.", "pool")
+	metricMissing   = desc("lethe_unrecorded_bytes_total", "Their payload bytes.", "pool")
+	metricOwed      = desc("lethe_gaps_owed", "Gaps that are not in the log yet.")
 	metricLag       = desc("lethe_view_lag_events", "Events that a view is behind the log.", "view")
 	metricJournal   = desc("lethe_journal_lines", "Lines of the erasure journal.")
 	metricDead      = desc("lethe_keys_destroyed", "Keys that the journal names as destroyed.")
@@ -90,6 +95,13 @@ func (c *collector) recording(s sink) {
 	s.counter(metricRetries, float64(n.Retries.Load()))
 	s.counter(metricWaits, float64(n.Waits.Load()))
 	s.gauge(metricWaiting, float64(c.edge.recorder.Waiting()))
+	for _, m := range c.edge.recorder.Missing() {
+		s.counter(metricGaps, float64(m.Gaps), m.Pool)
+		s.counter(metricUnseen, float64(m.Connections), m.Pool)
+		s.counter(metricMissed, float64(m.Messages), m.Pool)
+		s.counter(metricMissing, float64(m.Bytes), m.Pool)
+	}
+	s.gauge(metricOwed, float64(c.edge.gaps.count()))
 	s.counter(metricLate, float64(l.Late.Load()))
 	s.counter(metricEvents, float64(l.Events.Load()))
 }

@@ -38,6 +38,9 @@ func (l *Lethe) Doctor(ctx context.Context, _ api.Caller) (api.Doctor, error) {
 	if err := l.examineDisposal(ctx, add); err != nil {
 		return d, err
 	}
+	if err := l.examineGaps(ctx, add); err != nil {
+		return d, err
+	}
 	if l.shared != nil {
 		l.shared.examine(add)
 	}
@@ -63,6 +66,25 @@ func (l *Lethe) examineDisposal(ctx context.Context, add func(level, subject, me
 		return nil
 	}
 	add("note", "disposal", said)
+	return nil
+}
+
+// examineGaps says what is missing in the record, and what the log has yet to be told.
+func (l *Lethe) examineGaps(ctx context.Context, add func(level, subject, message string)) error {
+	if e := l.edge.Load(); e != nil && e.gaps.count() > 0 {
+		add("warning", "gaps", fmt.Sprintf("Traffic passed unrecorded, and %d gaps are not in the log yet: it takes no more, or it is away.", e.gaps.count()))
+	}
+	found, err := l.views.Gaps(ctx)
+	if err != nil {
+		return fmt.Errorf("listing gaps: %w", err)
+	}
+	if len(found) == 0 {
+		add("ok", "gaps", "No gap in the record is known.")
+		return nil
+	}
+	last := found[len(found)-1]
+	add("note", "gaps", fmt.Sprintf("%d gaps are in the record; the last one, of pool %s, from %s to %s: %d connections, about %d bytes. lethe views query gaps lists them.",
+		len(found), last.Pool, time.Unix(last.Since, 0).UTC().Format(time.RFC3339), time.Unix(last.Until, 0).UTC().Format(time.RFC3339), last.Connections, last.Bytes))
 	return nil
 }
 

@@ -16,6 +16,7 @@ func (e *edge) minutely(ctx context.Context) {
 	for pause(ctx, time.Minute) == nil {
 		e.try(ctx, "noting the time", e.noteTime)
 		e.try(ctx, "noting refusals", e.noteRefusals)
+		e.try(ctx, "noting gaps", e.gaps.Pay)
 		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
 		if e.lethe.cfg.Keys.erases() {
 			e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)

@@ -7,15 +7,17 @@ import (
 	"github.com/lethe-ledger/lethe/domain"
 )
 
-// NoteGap appends gap.recorded under an id of its own, once: not if an event of that
-// id stands, since a time, among the notes of this process, or of tried, the one that
-// last tried before (zero: none did). The same call settles what is left unknown.
-func (n *Node) NoteGap(ctx context.Context, tried domain.WriterID, id domain.EventID, since time.Time, facts ...domain.Fact) error {
-	if !tried.IsZero() && tried != n.writer {
-		stands, err := n.stands(ctx, tried, id, since, n.ledger.Clock())
-		if err != nil || stands {
-			return err
-		}
+// Noted reports whether an event stands among the notes that a process made since a
+// time.
+func (n *Node) Noted(ctx context.Context, writer domain.WriterID, id domain.EventID, since time.Time) (bool, error) {
+	if writer.IsZero() {
+		return false, nil
 	}
+	return n.stands(ctx, writer, id, since, n.ledger.Clock())
+}
+
+// NoteGap appends gap.recorded under an id of its own, unless this process has done
+// so since a time: called again, it settles what an answer that was lost left unknown.
+func (n *Node) NoteGap(ctx context.Context, id domain.EventID, since time.Time, facts ...domain.Fact) error {
 	return n.noteAs(ctx, id, since, domain.GapRecorded, facts...)
 }

@@ -13,11 +13,12 @@ import (
 // A Debt is a gap in the record that a pool let happen because the outbox was full:
 // it is owed to the log as gap.recorded.
 type Debt struct {
-	ID          domain.EventID // random
-	Pool        string
-	From, To    int64 // Unix seconds
-	Connections int64
-	Bytes       int64 // rounded (FORMAT §3): it lies in clear
+	ID          domain.EventID `json:"id"` // random
+	Pool        string         `json:"pool"`
+	From        int64          `json:"from"` // Unix seconds
+	To          int64          `json:"to"`
+	Connections int64          `json:"connections"`
+	Bytes       int64          `json:"bytes"` // rounded (FORMAT §3): it lies in clear
 }
 
 // owed is a debt with the segment that says so.
