@@ -90,6 +90,43 @@ func TestADeposedLeader(t *testing.T) {
 	b.holds(testStream, es)
 }
 
+// A subscription at a node that was deposed and does not know it goes on at the one
+// that leads, from the last event delivered.
+func TestASubscriptionLeavesADeposedLeader(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 3, esdbtest.Options{})
+	b := benchAt(t, c.URL())
+	es := sealed(testStream, 4, 10)
+	b.append(testStream, domain.NoStream, es[:1])
+	sub, err := b.store.SubscribeStream(b.ctx, testStream, domain.NoStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.follow(sub, 0, 1)
+	old := c.Leader()
+	c.Depose(c.Servers()[1])
+	b.append(testStream, 0, es[1:2])
+	b.within(5*time.Second, func() { b.follow(sub, 1, 1) })
+	old.CatchUp()
+	c.Elect(old)
+	b.append(testStream, 1, es[2:])
+	b.within(5*time.Second, func() { b.follow(sub, 2, 2) })
+}
+
+// A leader whom nobody follows any more acknowledges nothing: the others are asked
+// who leads.
+func TestALeaderThatReplicatesNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	c := cluster(t, 3, esdbtest.Options{})
+	b := benchAt(t, c.URL())
+	es := sealed(testStream, 2, 10)
+	b.append(testStream, domain.NoStream, es[:1])
+	c.Leader().Phantoms("elsewhere", 1)
+	c.Elect(c.Servers()[1])
+	b.within(10*time.Second, func() { b.append(testStream, 0, es[1:]) })
+	b.holds(testStream, es)
+}
+
 // A single address of a node that does not lead is told apart from an outage, and
 // from a stream that is not there.
 func TestAFollowersAddressAlone(t *testing.T) {

@@ -37,6 +37,8 @@ type compass struct {
 	lostIt bool   // it has to be looked for
 	epoch  int    // rises when another node is found; 0 before the first
 	search *search
+	reign  context.Context //nolint:containedctx // ends when another node than the one found leads; nil while nobody asked
+	over   context.CancelFunc
 }
 
 // A search is one look for the leader, which many may wait for. The fields are
@@ -90,10 +92,26 @@ func (c *compass) lost(epoch int) {
 	}
 }
 
+// reigning returns a context that ends when another node leads than now. A node
+// that was deposed and does not know it goes on answering; what is open there for
+// long would deliver nothing any more.
+func (c *compass) reigning() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reign == nil {
+		c.reign, c.over = context.WithCancel(context.Background())
+	}
+	return c.reign
+}
+
 // found moves to a node. Lanes to the one before are closed as they come back.
 func (c *compass) found(node string) {
 	c.lostIt = false
 	if c.node != node {
+		if c.node != "" && c.reign != nil {
+			c.over()
+			c.reign = nil
+		}
 		c.node = node
 		c.epoch++
 		c.store.Logf("event store: the leader is %s", node)

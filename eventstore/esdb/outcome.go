@@ -96,7 +96,8 @@ func estranged(err error) bool {
 		return true
 	case unknown:
 		s, ok := status.FromError(err)
-		return !ok || s.Code() == codes.Unavailable || s.Code() == codes.DeadlineExceeded || s.Code() == codes.Canceled
+		// Aborted is what a leader answers whom nobody follows any more.
+		return !ok || s.Code() == codes.Unavailable || s.Code() == codes.DeadlineExceeded || s.Code() == codes.Canceled || s.Code() == codes.Aborted
 	default:
 		return false
 	}

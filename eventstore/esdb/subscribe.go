@@ -175,10 +175,17 @@ func (p *pump) run(ctx context.Context) error {
 // giveUp is when a subscription ends that is dropped now.
 func (p *pump) giveUp() time.Time { return p.store.Clock().Add(p.store.Deadlines.Resubscribe) }
 
-// stream carries one subscription of the server, until it ends.
+// errMoved: another node leads, and the subscription goes on there.
+var errMoved = fmt.Errorf("another node leads: %w", domain.ErrUnavailable)
+
+// stream carries one subscription of the server, until it ends or another node
+// leads.
 func (p *pump) stream(ctx context.Context) error {
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	reign := p.store.leader.reigning()
+	defer context.AfterFunc(reign, cancel)()
 	var failure error // of this side: it says nothing about the server
 	err := p.store.subscriptions.run(ctx, func(ctx context.Context, c *client.Client) error {
 		sub, first, err := p.source.open(ctx, c)
@@ -196,7 +203,10 @@ func (p *pump) stream(ctx context.Context) error {
 		}
 		return p.store.drain(sub, func() {}, pass)
 	})
-	if failure != nil {
+	switch {
+	case reign.Err() != nil && whole.Err() == nil:
+		return errMoved
+	case failure != nil:
 		return failure
 	}
 	return err
