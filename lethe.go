@@ -142,6 +142,9 @@ func (l *Lethe) openJournal(ctx context.Context) error {
 		return fmt.Errorf("opening the erasure journal: %w", err)
 	}
 	l.journal = j
+	if found.Stopped != nil {
+		l.log.Error().Err(found.Stopped).Msg("nothing is opened or erased; recording goes on")
+	}
 	if found.Lines > 0 || found.FileLines > 0 {
 		l.log.Warn().Int("lines", found.Lines).Int("file_lines", found.FileLines).Msg("erasure journal mended and carried out again")
 	}

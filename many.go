@@ -54,7 +54,7 @@ func (l *Lethe) newShared() *shared {
 	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger)}
 	s.lease = ledger.NewLease(ledger.LeaseConfig{
 		Now:  func() ledger.Instant { return ledger.Instant{Boot: bootTime(), Wall: time.Now()} },
-		Drop: l.ring.DropOpenings, Pause: pause,
+		Drop: l.ring.DropOpenings, Pause: pause, Check: l.journal.Check,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },
 	})
 	s.times = ledger.NewStoreTime(ledger.StoreTimeConfig{

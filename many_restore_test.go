@@ -108,7 +108,7 @@ func TestVaultIsRestoredFromACopy(t *testing.T) {
 	d.vault.RestoreData(d.copy)
 	again := serve(t, d.config(d.dir))
 	d.stands("after a restart on the copy", again)
-	found, err := again.RestoreCheck(t.Context(), legal)
+	found, err := again.RestoreCheck(t.Context(), legal, "")
 	if err != nil || found.Lines < 3 || found.Behind != 0 || found.Subjects+found.Classes+found.Kept != 0 {
 		t.Errorf("a check after the start found %+v, %v", found, err)
 	}
@@ -127,7 +127,7 @@ func TestVaultIsRestoredUnderARunningGateway(t *testing.T) {
 	if done, err := r.Erase(t.Context(), legal, api.EraseRequest{ID: "dora", Classes: []string{"network"}}); err != nil {
 		t.Logf("an erasure right after the restore waits for the check: %+v, %v", done, err)
 	}
-	found, err := r.RestoreCheck(t.Context(), legal)
+	found, err := r.RestoreCheck(t.Context(), legal, "")
 	if err != nil {
 		t.Fatal(err)
 	}

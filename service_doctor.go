@@ -34,6 +34,9 @@ func (l *Lethe) Doctor(ctx context.Context, _ api.Caller) (api.Doctor, error) {
 	if status.Fenced > 0 {
 		add("warning", "erasures", fmt.Sprintf("%d persons are fenced: an erasure is not finished. It is tried again each minute; see the log.", status.Fenced))
 	}
+	if err := l.journal.Check(ctx); err != nil {
+		add("error", "journal", fmt.Sprintf("Nothing is opened or erased: %v.", err))
+	}
 	add("ok", "journal", fmt.Sprintf("%d lines in the log and in %s.", l.journal.Lines(), l.cfg.Journal.Path))
 	if err := l.examineDisposal(ctx, add); err != nil {
 		return d, err

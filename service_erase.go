@@ -42,6 +42,9 @@ func (l *Lethe) eraseFailed(done ledger.Outcome, err error) (api.EraseResult, er
 		return result, api.Usage(err.Error())
 	case errors.Is(err, domain.ErrNotFound) && done.Request.IsZero():
 		return result, api.NotFound("there is no such request")
+	case errors.Is(err, domain.ErrForked) && done.Request.IsZero():
+		l.log.Error().Err(err).Msg("an erasure is refused")
+		return api.EraseResult{}, err
 	}
 	l.log.Error().Err(err).Str("request", result.Request).Msg("erasure is not finished; it will be tried again")
 	return result, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/gateway/api"
 	"github.com/lethe-ledger/lethe/keys"
 )
@@ -103,16 +104,32 @@ func (l *Lethe) KeysStatus(ctx context.Context, _ api.Caller) (api.KeysStatus, e
 }
 
 // RestoreCheck implements api.Service.
-func (l *Lethe) RestoreCheck(ctx context.Context, c api.Caller) (api.RestoreCheck, error) {
-	if _, err := l.began(ctx, c, "keys.restore-check", domain.SubjectRef{}, ""); err != nil {
+func (l *Lethe) RestoreCheck(ctx context.Context, c api.Caller, lost string) (api.RestoreCheck, error) {
+	p, err := l.began(ctx, c, "keys.restore-check", domain.SubjectRef{}, lost)
+	if err == nil && lost != "" {
+		err = l.giveUp(ctx, p.Ref, lost)
+	}
+	if err != nil {
 		return api.RestoreCheck{}, err
 	}
 	found, err := l.ledger.RestoreCheck(ctx)
 	again := found.Again
 	return api.RestoreCheck{
-		Lines: found.Lines, Behind: found.Behind, Subjects: again.Subjects, Classes: again.Gens, Kept: again.Kept,
+		Lines: found.Lines, Behind: found.Behind, Put: found.Put, Subjects: again.Subjects, Classes: again.Gens, Kept: again.Kept,
 		Linked: again.Linked, Blocks: again.Blocks, Buckets: again.Retention, Rescued: again.Rescued,
 	}, err
+}
+
+// giveUp says that a journal file is lost.
+func (l *Lethe) giveUp(ctx context.Context, by domain.SubjectRef, lost string) error {
+	file, err := l.ledger.GiveUp(ctx, by, lost)
+	switch {
+	case errors.Is(err, ledger.ErrSecondPrincipal):
+		return api.Refused("the file is not given up yet: another principal must say the same until " + file.At.Add(ledger.GiveUpWithin).UTC().Format(time.RFC3339))
+	case errors.Is(err, domain.ErrNotFound):
+		return api.NotFound("no journal file of that name is missing; lethe doctor names those that are")
+	}
+	return err
 }
 
 // TokenCreate implements api.Service.

@@ -18,6 +18,7 @@ func (e *edge) minutely(ctx context.Context) {
 		e.try(ctx, "noting refusals", e.noteRefusals)
 		e.try(ctx, "noting gaps", e.gaps.Pay)
 		e.try(ctx, "issuing keys ahead", e.lethe.ring.IssueAhead)
+		e.try(ctx, "comparing the erasure journals", e.lethe.journal.Check)
 		if e.lethe.cfg.Keys.erases() {
 			e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
 			e.try(ctx, "looking whether the keys were restored", e.restoreWatch)

@@ -38,4 +38,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrClock: the clock is not trusted, so nothing is issued or destroyed by it.
 	ErrClock = errors.New("the clock is not trusted")
+	// ErrForked: an erasure journal holds lines that the log does not have. Nothing
+	// is opened or erased anywhere until they stand in it.
+	ErrForked = errors.New("an erasure journal holds lines that the log does not have")
 )

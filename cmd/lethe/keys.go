@@ -36,15 +36,18 @@ func (p *program) keysStatus() *cobra.Command {
 func (p *program) keysRestoreCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "restore-check", Short: "Destroy again what the erasure journal names", Args: cobra.NoArgs,
-		Long: "Destroy again every key that the erasure journal names, and say which were there.\nA start does so by itself where the custodian knows fewer lines than the journal;\nthis is for a custodian that was restored while Lethe ran, and for who wants to see.",
+		Long: "Destroy again every key that the erasure journal names, and say which were there.\nA start does so by itself where the custodian knows fewer lines than the journal;\nthis is for a custodian that was restored while Lethe ran, and for who wants to see.\nOn a node whose journal file contradicts the log it puts what the file names into the\nlog first; until then nothing is opened or erased anywhere. If that file is lost, two\nprincipals say so by --lost; what only it names is then known to nobody.",
 	}
+	var lost string
+	c.Flags().StringVar(&lost, "lost", "", "hash of a journal `file` that is lost, as lethe doctor names it; two principals")
 	c.RunE = p.do(func(cmd *cobra.Command, _ []string) error {
 		return p.with(cmd, whyOperation, func(ctx context.Context, s api.Service, by api.Caller) error {
-			r, err := s.RestoreCheck(ctx, by)
+			r, err := s.RestoreCheck(ctx, by, lost)
 			if err != nil {
 				return err
 			}
-			return p.emit(r, pairs("journal lines", r.Lines, "unknown to the custodian", r.Behind, "persons destroyed again", r.Subjects,
+			return p.emit(r, pairs("journal lines", r.Lines, "unknown to the custodian", r.Behind, "only in this node's file", r.Put,
+				"persons destroyed again", r.Subjects,
 				"class keys", r.Classes, "kept bucket keys", r.Kept, "linked refs", r.Linked, "blocks", r.Blocks, "retention keys", r.Buckets,
 				"bucket keys preserved", r.Rescued))
 		})

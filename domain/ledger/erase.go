@@ -60,7 +60,8 @@ var ErrBadErasure = errors.New("erasure request")
 // names opens any more, on this or any node, and the receipt stands in the log.
 //
 // Each step is idempotent. What it decides (the ids, the plan, the receipt) is
-// kept in the custodian before it acts on it.
+// kept in the custodian before it acts on it. domain.ErrForked without a request: a
+// journal file has lines that the log does not have, and nothing was begun.
 func (l *Ledger) Erase(ctx context.Context, want Erasure) (Outcome, error) {
 	l.destroying.Lock()
 	defer l.destroying.Unlock()
@@ -171,6 +172,9 @@ func (l *Ledger) take(ctx context.Context, want Erasure) (*erasure, error) {
 func (l *Ledger) begin(ctx context.Context, want Erasure) (*erasure, error) {
 	w, err := l.decide(want)
 	if err != nil {
+		return nil, err
+	}
+	if err := l.unforked(ctx); err != nil {
 		return nil, err
 	}
 	if err := l.identify(ctx, w, want.ExternalID); err != nil {

@@ -78,6 +78,9 @@ func (l *Ledger) fence(ctx context.Context, w *erasure) error {
 	if w.nothing() || w.Journal != nil {
 		return nil
 	}
+	if err := l.unforked(ctx); err != nil {
+		return err
+	}
 	if w.Fenced.IsZero() {
 		if err := l.sealProbe(ctx, w); err != nil {
 			return err

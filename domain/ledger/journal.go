@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -22,12 +23,8 @@ const headDocument = "journal/head"
 // of its command.
 const firstLine = 100
 
-var (
-	// ErrJournalForked says that the log's journal and the file do not extend one another.
-	ErrJournalForked = errors.New("the erasure journal in the log and the one in the file contradict each other")
-	// ErrJournalShort says that the custodian knows of more lines than log and file have.
-	ErrJournalShort = errors.New("the erasure journal is shorter than the custodian's record of it: log and journal file were both restored from older copies; bring back the newest journal file")
-)
+// ErrJournalShort says that the custodian knows of more lines than log and file have.
+var ErrJournalShort = errors.New("the erasure journal is shorter than the custodian's record of it: log and journal file were both restored from older copies; bring back the newest journal file")
 
 // JournalConfig is what a journal stands on. All fields are required.
 type JournalConfig struct {
@@ -48,11 +45,17 @@ type Journal struct {
 	stream domain.Stream
 	opened []keys.Line // every line, while opening
 
+	stopped atomic.Pointer[error] // why nothing is opened or erased; nil is nothing
+	expects expectation           // of the custodian's head
+
 	mu    sync.Mutex // protects what follows; one line at a time
 	chain domain.JournalChain
 	named map[domain.EventID]uint64
 	file  *journalFile
 	own   map[domain.EventID]bool // lines that this process wrote
+	aside *aside                  // the own file, while it contradicts the log
+	// unmended: the log went back, and the journal is to be opened anew.
+	unmended bool
 	// mirrored is how many lines another node has in its file, as far as it said;
 	// told is closed and replaced when that grows.
 	mirrored uint64
@@ -63,11 +66,16 @@ type Journal struct {
 type Replayed struct {
 	FileLines int // lines that the file lacked, or that the log had lost
 	Lines     int // lines whose destructions were carried out again
+	// Stopped says why nothing is opened or erased although the journal is open:
+	// domain.ErrForked.
+	Stopped error
 }
 
 // OpenJournal reads the journal from log and file, mends what a crash or a
 // restore left, and carries out again every destruction that the custodian may
-// have lost: nothing is opened or issued before it returns.
+// have lost: nothing is opened or issued before it returns. A file that contradicts
+// the log stops opening and erasing everywhere, here from the start on; it does not
+// stop the start, because recording goes on.
 func OpenJournal(ctx context.Context, c JournalConfig) (*Journal, Replayed, error) {
 	j := &Journal{
 		JournalConfig: c, stream: domain.StreamsOf(c.ID).Journal(), named: map[domain.EventID]uint64{},
@@ -100,11 +108,16 @@ func (j *Journal) Lines() uint64 {
 // Name names dead keys under a destruction's command: in the log, then on disk,
 // then in the custodian's head. It returns the seq of the last line. Calling it
 // again for the same command finds its lines. From here on the keys open
-// nothing.
+// nothing. domain.ErrForked: a journal file has lines that the log does not have. A
+// custodian that was restored is brought back to the journal first, so that its head
+// does not move over what came back.
 func (j *Journal) Name(ctx context.Context, command domain.CommandID, kind string, dead []domain.Tag) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	if err := j.current(ctx); err != nil {
 		return 0, err
 	}
 	var seq uint64
@@ -118,6 +131,20 @@ func (j *Journal) Name(ctx context.Context, command domain.CommandID, kind strin
 		seq, dead = at, dead[n:]
 	}
 	return seq, j.moveHead(ctx)
+}
+
+// current returns nil once nothing stops an erasure.
+func (j *Journal) current(ctx context.Context) error {
+	forked, err := j.look(ctx)
+	if forked {
+		if err := j.judge(ctx); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, ErrCustodianBehind) {
+		_, err = j.replayAll(ctx)
+	}
+	return err
 }
 
 // line returns the seq of the line with an event id, writing it unless it stands.
@@ -192,14 +219,21 @@ func (j *Journal) take(id domain.EventID, raw []byte) (keys.Line, error) {
 		return keys.Line{}, err
 	}
 	j.chain = chain
+	j.expects.took(chain.Next, j.Clock())
 	j.named[id] = line.Seq
 	j.Dead.Add(line.Dead...)
 	return keys.Line{Seq: line.Seq, Kind: keys.DestructionKind(line.Kind), Dead: line.Dead}, nil
 }
 
-// catchUp takes lines that an append of unknown outcome left in the log.
+// catchUp takes lines that others wrote, or that an append of unknown outcome left
+// in the log, if the last one that was taken still stands there: errWentBack.
 func (j *Journal) catchUp(ctx context.Context) error {
-	for r, err := range j.Log.ReadStream(ctx, j.stream, domain.Revision(j.chain.Next), eventstore.Forward, 0) { //nolint:gosec // lines are counted from 0
+	if j.unmended {
+		return errWentBack
+	}
+	last := domain.Revision(j.chain.Next) - 1 //nolint:gosec // lines are counted from 0
+	extends := last < 0
+	for r, err := range j.Log.ReadStream(ctx, j.stream, max(last, 0), eventstore.Forward, 0) {
 		if err != nil {
 			return fmt.Errorf("reading the journal: %w", err)
 		}
@@ -207,9 +241,18 @@ func (j *Journal) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if r.Revision == last {
+			if extends = domain.HashJournalLine(raw) == j.chain.Prev; !extends {
+				break
+			}
+			continue
+		}
 		if _, err := j.take(r.ID(), raw); err != nil {
 			return err
 		}
+	}
+	if !extends {
+		return errWentBack
 	}
 	return nil
 }

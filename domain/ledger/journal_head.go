@@ -5,16 +5,42 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/keys"
 )
 
-// A journalHead is the custodian's note: how many lines, and the last one's hash.
+// A journalHead is the custodian's note: how many lines, the last one's hash, and
+// the files that hold lines which the log does not have. While one is named the
+// head is forked, which stops every process.
 type journalHead struct {
 	Seq    uint64 `json:"seq"`
 	SHA256 string `json:"sha256"`
+	Forked []Fork `json:"forked,omitempty"`
 }
+
+// A Fork is a journal file with lines that the log does not have, by how many lines
+// it has and the last one's hash; where its lines are not this ledger's, by the hash
+// of all of it.
+type Fork struct {
+	Lines  uint64 `json:"lines"`
+	SHA256 string `json:"sha256"`
+	// GivenUp is the principal who said that the file is lost; another one confirms
+	// it within GiveUpWithin.
+	GivenUp domain.SubjectRef `json:"given_up,omitzero"`
+	At      time.Time         `json:"at,omitzero"`
+}
+
+func (f Fork) String() string { return fmt.Sprintf("%d lines, %s", f.Lines, f.SHA256) }
+
+// maxForks bounds the head; more nodes than that do not go apart at once.
+const maxForks = 64
+
+// same compares all but who gave a file up.
+func (f Fork) same(o Fork) bool { return f.Lines == o.Lines && f.SHA256 == o.SHA256 }
 
 func (j *Journal) head(ctx context.Context) (journalHead, keys.Version, error) {
 	value, version, err := j.Heads.Document(ctx, headDocument)
@@ -31,38 +57,117 @@ func (j *Journal) head(ctx context.Context) (journalHead, keys.Version, error) {
 	return h, version, nil
 }
 
-// moveHead brings the custodian's note to the last line: only from a line that this
-// journal has, too.
-func (j *Journal) moveHead(ctx context.Context) error {
+// changeHead edits the custodian's note by compare-and-set, each time as it stands;
+// nothing is written where edit changes nothing.
+func (j *Journal) changeHead(ctx context.Context, edit func(*journalHead) (changed bool, err error)) error {
 	for range appendTries {
-		have, version, err := j.head(ctx)
+		h, version, err := j.head(ctx)
 		if err != nil {
 			return err
 		}
-		if have.Seq > j.chain.Next { // another node has gone on
-			if err := j.catchUp(ctx); err != nil {
-				return err
-			}
+		changed, err := edit(&h)
+		if err != nil {
+			return err
 		}
-		want := journalHead{Seq: j.chain.Next, SHA256: j.chain.Prev.String()}
-		switch {
-		case have == want:
+		if !changed {
 			return nil
-		case have.Seq > j.chain.Next:
-			return fmt.Errorf("custodian at line %d, journal at %d: %w", have.Seq, j.chain.Next, ErrJournalShort)
-		case j.hashBefore(have.Seq) != have.SHA256:
-			return fmt.Errorf("the custodian's line %d is another one: %w", have.Seq, ErrJournalForked)
 		}
-		value, err := json.Marshal(want)
+		value, err := json.Marshal(h)
 		if err != nil {
 			return fmt.Errorf("encoding the journal's head: %w", err)
 		}
-		if _, err = j.Heads.PutDocument(ctx, headDocument, version, value); !errors.Is(err, domain.ErrConflict) {
-			if err != nil {
-				return fmt.Errorf("moving the journal's head to line %d: %w", want.Seq, err)
-			}
+		switch _, err = j.Heads.PutDocument(ctx, headDocument, version, value); {
+		case err == nil:
 			return nil
+		case !errors.Is(err, domain.ErrConflict):
+			return fmt.Errorf("moving the journal's head to line %d: %w", h.Seq, err)
 		}
 	}
 	return fmt.Errorf("the journal's head keeps moving: %w", domain.ErrConflict)
+}
+
+// moveHead brings the custodian's note to the last line: only from a line that this
+// journal has, too. What stands in the log by now is forked no more.
+func (j *Journal) moveHead(ctx context.Context) error {
+	err := j.changeHead(ctx, func(h *journalHead) (bool, error) {
+		if h.Seq > j.chain.Next { // another node has gone on
+			if err := j.catchUp(ctx); err != nil {
+				return false, err
+			}
+		}
+		if err := j.extends(*h); err != nil {
+			return false, err
+		}
+		missing := j.missing(h.Forked)
+		changed := h.Seq != j.chain.Next || len(missing) != len(h.Forked)
+		h.Seq, h.SHA256, h.Forked = j.chain.Next, j.chain.Prev.String(), missing
+		return changed, nil
+	})
+	if err == nil {
+		j.expects.saw(j.chain.Next)
+	}
+	return err
+}
+
+// extends reports nil where the journal goes on from the custodian's note.
+func (j *Journal) extends(h journalHead) error {
+	if h.Seq > j.chain.Next {
+		return fmt.Errorf("custodian at line %d, journal at %d: %w", h.Seq, j.chain.Next, ErrJournalShort)
+	}
+	if j.hashBefore(h.Seq) != h.SHA256 && !j.aside.has(h.Seq, h.SHA256) {
+		return fmt.Errorf("the custodian's line %d is another one: %w", h.Seq, domain.ErrForked)
+	}
+	return nil
+}
+
+// missing are the files whose last line this journal does not have, and of which it
+// is not known otherwise that all that they name stands in it.
+func (j *Journal) missing(forks []Fork) []Fork {
+	return slices.DeleteFunc(slices.Clone(forks), func(f Fork) bool {
+		return f.Lines <= j.chain.Next && j.hashBefore(f.Lines) == f.SHA256 || j.aside != nil && j.aside.stands && j.aside.fork.same(f)
+	})
+}
+
+// headLag is how long a line may stand in the log before the custodian's head says
+// so. A head that is later was restored, or whoever wrote the line died: both are
+// mended by a replay.
+const headLag = 10 * time.Second
+
+// An expectation is how far the custodian's head must be. It is safe for concurrent
+// use.
+type expectation struct {
+	mu    sync.Mutex // protects what follows
+	seen  uint64     // how far it was
+	lines uint64     // that there are
+	due   uint64     // lines that have stood for headLag
+	young []youngLine
+}
+
+// A youngLine is how many lines there were, since when.
+type youngLine struct {
+	lines uint64
+	since time.Time
+}
+
+func (e *expectation) took(lines uint64, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lines = lines
+	e.young = append(e.young, youngLine{lines, now})
+}
+
+func (e *expectation) saw(lines uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = max(e.seen, lines)
+}
+
+// least is how far a head that is read from now on must be.
+func (e *expectation) least(now time.Time) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.young) > 0 && now.Sub(e.young[0].since) > headLag {
+		e.due, e.young = e.young[0].lines, e.young[1:]
+	}
+	return min(max(e.seen, e.due), e.lines)
 }

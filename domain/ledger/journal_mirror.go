@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,6 +22,19 @@ func (j *Journal) Follow(ctx context.Context) error {
 		return fmt.Errorf("following the erasure journal: %w", err)
 	}
 	return nil
+}
+
+// followJournal is Journal.Follow, and puts the lines back that a log lost which
+// went back under this process.
+func (l *Ledger) followJournal(ctx context.Context) error {
+	if err := l.Journal.Follow(ctx); !errors.Is(err, errWentBack) {
+		return err
+	}
+	l.destroying.Lock()
+	defer l.destroying.Unlock()
+	l.Journal.mu.Lock()
+	defer l.Journal.mu.Unlock()
+	return l.Journal.follow(ctx)
 }
 
 // Wrote reports whether this process wrote a line.

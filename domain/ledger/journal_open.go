@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -34,54 +35,48 @@ func (j *Journal) readLog(ctx context.Context) ([]storedLine, error) {
 
 // mend makes log, file and custodian agree on the longest journal that all of
 // them extend, and replays what the custodian has not seen.
-func (j *Journal) mend(ctx context.Context, lines []storedLine) (Replayed, error) {
-	var found Replayed
+func (j *Journal) mend(ctx context.Context, lines []storedLine) (found Replayed, err error) {
 	inFile := j.file.takeLines()
-	if err := j.agree(ctx, lines, inFile); err != nil {
+	public, err := j.publicKeys(ctx)
+	if err != nil {
+		return found, err
+	}
+	if err := j.diverges(ctx, lines, inFile, public); err != nil {
+		return found, err
+	}
+	if err := j.takeStored(lines, public); err != nil {
 		return found, err
 	}
 	found.FileLines = max(len(lines)-len(inFile), len(inFile)-len(lines))
-	for i := len(lines); i < len(inFile); i++ {
+	if j.aside == nil {
 		// The log went back; the file still knows. Its lines stand again behind the
 		// log's last one.
-		id := domain.Event(domain.New[domain.CommandID](), firstLine)
-		if err := j.append(ctx, id, inFile[i]); err != nil {
-			return found, err
+		for _, raw := range inFile[min(len(lines), len(inFile)):] {
+			if err := j.putBack(ctx, raw); err != nil {
+				return found, err
+			}
 		}
-		line, err := j.take(id, inFile[i])
-		if err != nil {
-			return found, err
-		}
-		j.opened = append(j.opened, line)
 	}
-	replayed, err := j.replay(ctx)
+	if found.Lines, err = j.replay(ctx); err != nil {
+		return found, err
+	}
 	j.opened = nil
-	found.Lines = replayed
-	return found, err
+	if err := j.judge(ctx); !errors.Is(err, domain.ErrForked) {
+		return found, err
+	}
+	found.Stopped = j.Allowed()
+	return found, nil
 }
 
-// agree checks the signatures and takes the log's lines; one that the file holds
-// otherwise is a fork.
-func (j *Journal) agree(ctx context.Context, lines []storedLine, inFile [][]byte) error {
-	public, err := j.publicKeys(ctx)
-	if err != nil {
-		return err
-	}
-	for i, line := range lines {
-		if i < len(inFile) && string(inFile[i]) != string(line.raw) {
-			return fmt.Errorf("line %d: %w", i, ErrJournalForked)
-		}
+// takeStored checks the signatures of the log's lines and takes them.
+func (j *Journal) takeStored(lines []storedLine, public []ed25519.PublicKey) error {
+	for _, line := range lines {
 		taken, err := j.take(line.id, line.raw)
 		if err != nil {
 			return err
 		}
 		j.opened = append(j.opened, taken)
 		if err := verified(j.ID, line.raw, public); err != nil {
-			return err
-		}
-	}
-	for _, raw := range inFile[min(len(lines), len(inFile)):] {
-		if err := verified(j.ID, raw, public); err != nil {
 			return err
 		}
 	}
@@ -112,17 +107,19 @@ func (j *Journal) publicKeys(ctx context.Context) ([]ed25519.PublicKey, error) {
 
 // replay carries out again what the custodian's head does not cover: after a
 // crash that is the line in progress, after a restore everything since the copy.
+// While a file with other lines is missing or set aside, nothing: who has it does.
 func (j *Journal) replay(ctx context.Context) (int, error) {
 	head, _, err := j.head(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if head.Seq > j.chain.Next {
-		return 0, fmt.Errorf("custodian at line %d, journal at %d: %w", head.Seq, j.chain.Next, ErrJournalShort)
+	if j.aside != nil || len(j.missing(head.Forked)) > 0 {
+		return 0, nil
 	}
-	if hash := j.hashBefore(head.Seq); hash != head.SHA256 {
-		return 0, fmt.Errorf("the custodian's line %d is another one: %w", head.Seq, ErrJournalForked)
+	if err := j.extends(head); err != nil {
+		return 0, err
 	}
+	j.expects.saw(head.Seq)
 	if head.Seq == j.chain.Next {
 		return 0, nil
 	}

@@ -48,9 +48,22 @@ func TestAJournalFileThatIsBehindIsFilledFromTheLog(t *testing.T) {
 	}
 }
 
-func TestAJournalFileThatContradictsTheLogStopsTheStart(t *testing.T) {
+// stopped fails unless a ledger opens and erases nothing because of a journal
+// file, and goes on recording.
+func (w *world) stopped(what string, r domain.Recorded) {
+	w.t.Helper()
+	w.reads(what, r, domain.ErrForked)
+	w.reads(what, r, domain.ErrUnavailable)
+	if out, err := w.erase(domain.RequestID{}, "cy", nil); !errors.Is(err, domain.ErrForked) || out.State != "" {
+		w.t.Errorf("%s: an erasure is %s, %v", what, out.State, err)
+	}
+	w.record(w.person("dora"), "messages", w.now)
+}
+
+func TestAJournalFileThatIsNotTheLedgersIsGivenUpByTwo(t *testing.T) {
 	w := newWorld(t)
 	twoErasures(t, w)
+	cy := w.record(w.person("cy"), "messages", w.now)
 	whole, err := os.ReadFile(w.path)
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +72,42 @@ func TestAJournalFileThatContradictsTheLogStopsTheStart(t *testing.T) {
 	if err := os.WriteFile(w.path, edited, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.open(); !errors.Is(err, ledger.ErrJournalForked) {
-		t.Errorf("opened with %v", err)
+	w.reopen()
+	if !errors.Is(w.found.Stopped, domain.ErrForked) {
+		t.Errorf("the start says %v", w.found.Stopped)
+	}
+	w.stopped("an edited file", cy)
+	if _, err := w.RestoreCheck(t.Context()); !errors.Is(err, domain.ErrTampered) && !errors.Is(err, domain.ErrJournalChain) {
+		t.Errorf("the check takes what nobody signed: %v", err)
+	}
+	last := domain.HashJournalLine(bytes.TrimSuffix(edited, []byte{'\n'})).String()
+	one, two := domain.New[domain.SubjectRef](), domain.New[domain.SubjectRef]()
+	for _, by := range []domain.SubjectRef{one, one} {
+		if _, err := w.GiveUp(t.Context(), by, last); !errors.Is(err, ledger.ErrSecondPrincipal) {
+			t.Errorf("given up by one: %v", err)
+		}
+	}
+	if _, err := w.GiveUp(t.Context(), two, "another"); !errors.Is(err, domain.ErrNotFound) {
+		t.Errorf("a file that nobody has: %v", err)
+	}
+	w.stopped("one principal", cy)
+	if _, err := w.GiveUp(t.Context(), two, last); err != nil {
+		t.Fatal(err)
+	}
+	w.reads("given up", cy, nil)
+	if kept, err := os.ReadFile(w.path + ".forked-" + last[:16]); err != nil || !bytes.Equal(kept, edited) {
+		t.Errorf("the file is not kept: %v", err)
+	}
+	if again, err := os.ReadFile(w.path); err != nil || !bytes.Equal(again, whole) {
+		t.Errorf("the file is not the log's: %v", err)
+	}
+	if _, err := w.erase(domain.RequestID{}, "cy", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.reads("erased once nothing stops it", cy, domain.ErrErased)
+	w.reopen()
+	if w.found.Stopped != nil {
+		t.Errorf("the next start says %v", w.found.Stopped)
 	}
 }
 

@@ -44,6 +44,10 @@ type LeaseConfig struct {
 	// begun the event's id before it sends. An error means that the lease is not
 	// to be had by this attempt.
 	Renew func(ctx context.Context, begun func(domain.EventID)) error
+	// Check asks, before each renewal and within its lease's time, whether something
+	// stops opening everywhere: what it does not see yet it sees within LeaseTime. An
+	// error grants no lease, and nothing is appended.
+	Check func(ctx context.Context) error
 	// Drop drops every handle that opens.
 	Drop func()
 	// Pause waits, or returns the context's error.
@@ -55,7 +59,7 @@ type LeaseConfig struct {
 // renewal to the log, and holds only once its own subscription has delivered
 // that renewal. Every fence that was acknowledged before then was delivered
 // before it, so whoever opens under a lease has applied it. No list of nodes, no
-// read and no custodian grants one.
+// read and no custodian grants one; the custodian can refuse it.
 //
 // It is safe for concurrent use. Close it before what it renews with.
 type Lease struct {
@@ -163,12 +167,15 @@ func (l *Lease) renew() {
 	defer cancel()
 	sent := &renewal{start: l.Now()}
 	var id domain.EventID
-	err := l.Renew(ctx, func(of domain.EventID) {
-		id = of
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.pending[id] = sent
-	})
+	err := l.Check(ctx)
+	if err == nil {
+		err = l.Renew(ctx, func(of domain.EventID) {
+			id = of
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.pending[id] = sent
+		})
+	}
 	if err == nil {
 		l.note(id, func(r *renewal) { r.acknowledged = true })
 		err = l.delivery(ctx, id)

@@ -25,6 +25,7 @@ type cluster struct {
 	store     eventstore.Store
 	custodian keys.Custodian
 	nodes     []*clusterNode
+	cut       int32 // how the appends of a node that starts end
 }
 
 // A clusterNode is what one process has.
@@ -32,6 +33,7 @@ type clusterNode struct {
 	*ledger.Ledger
 	ring    *keys.Ring
 	journal *ledger.Journal
+	found   ledger.Replayed
 	node    *ledger.Node
 	lease   *ledger.Lease
 	link    *link
@@ -44,7 +46,7 @@ type clusterNode struct {
 // A link is one node's way to the log; it can be cut.
 type link struct {
 	eventstore.Store
-	appends atomic.Int32 // 1 lost, 2 unanswered
+	appends atomic.Int32 // 1 lost, 2 unanswered, 3 lost of the journal
 	hangs   atomic.Bool  // subscriptions deliver nothing
 }
 
@@ -52,7 +54,7 @@ var errCut = fmt.Errorf("the log is away: %w", domain.ErrUnavailable)
 
 func (l *link) Append(ctx context.Context, s domain.Stream, expected domain.Revision, es []domain.Sealed) (eventstore.Appended, error) {
 	how := l.appends.Load()
-	if how == 1 {
+	if how == 1 || how == 3 && s == domain.StreamsOf(testLedger).Journal() {
 		return eventstore.Appended{}, errCut
 	}
 	at, err := l.Store.Append(ctx, s, expected, es)
@@ -126,6 +128,7 @@ func (n *clusterNode) now() ledger.Instant {
 func (c *cluster) start(path string) (*clusterNode, error) {
 	ctx := context.WithoutCancel(c.t.Context())
 	n := &clusterNode{link: &link{Store: c.store}, path: path}
+	n.link.appends.Store(c.cut)
 	policy := domain.DefaultPolicy()
 	var log *ledger.PolicyLog
 	var err error
@@ -142,14 +145,14 @@ func (c *cluster) start(path string) (*clusterNode, error) {
 	if err = log.Apply(ctx, &policy, ""); err != nil {
 		return nil, err
 	}
-	n.journal, _, err = ledger.OpenJournal(ctx, ledger.JournalConfig{
+	n.journal, n.found, err = ledger.OpenJournal(ctx, ledger.JournalConfig{
 		ID: testLedger, Log: n.link, Heads: c.custodian, Ring: n.ring, Integrity: n.ring.Integrity(), Dead: n.ring.Dead, Clock: time.Now, Path: path,
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.lease = ledger.NewLease(ledger.LeaseConfig{
-		Now: n.now, Drop: n.ring.DropOpenings, Pause: sleep,
+		Now: n.now, Drop: n.ring.DropOpenings, Pause: sleep, Check: n.journal.Check,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return n.node.Renew(ctx, begun) },
 	})
 	n.Ledger, err = ledger.New(ledger.Config{

@@ -21,7 +21,8 @@ type Opened struct {
 
 // Open opens an event about a person. The error is exactly one outcome of FORMAT
 // §4: domain.ErrUnavailable, ErrTampered, ErrHeld, ErrErased, ErrExpired,
-// ErrDenied or ErrUnknownKey; nil is present. A late event, and one with nothing
+// ErrDenied or ErrUnknownKey; nil is present. It is unavailable, and ErrForked, while
+// a journal file has lines that the log does not have. A late event, and one with nothing
 // to seal, is present without a record.
 func (l *Ledger) Open(ctx context.Context, r domain.Recorded) (Opened, error) {
 	if err := l.Verify(r); err != nil {
@@ -35,14 +36,14 @@ func (l *Ledger) Open(ctx context.Context, r domain.Recorded) (Opened, error) {
 	if !seal.HasPart(r.Sealed) {
 		return opened, nil
 	}
-	if err := l.lease(ctx); err != nil {
+	if err := errors.Join(l.lease(ctx), l.Journal.Allowed()); err != nil {
 		return Opened{}, fmt.Errorf("event %s: %w", r.ID(), err)
 	}
 	payload, err := l.unseal(ctx, r, e.Where(l.ID), block)
 	if err != nil {
 		return Opened{}, err
 	}
-	if err := l.leased(); err != nil {
+	if err := errors.Join(l.leased(), l.Journal.Allowed()); err != nil {
 		clear(payload)
 		return Opened{}, fmt.Errorf("event %s: %w", r.ID(), err)
 	}

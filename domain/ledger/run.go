@@ -40,6 +40,9 @@ func (l *Ledger) newRun(ctx context.Context, name string, d keys.Destruction, se
 // carryOut is the same walk as an erasure's, without a request.
 func (l *Ledger) carryOut(ctx context.Context, w *run) error {
 	if w.Journal == nil {
+		if err := l.unforked(ctx); err != nil {
+			return err
+		}
 		if err := l.Ring.Fence(ctx, w.Destruction); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (w *Watch) Run(ctx context.Context) error {
 				wait = watchFirst
 			}
 		}
-		if errors.Is(err, eventstore.ErrPosition) {
+		if errors.Is(err, eventstore.ErrPosition) || errors.Is(err, errWentBack) {
 			known = false
 			w.Lease.Lost()
 		}
@@ -102,7 +102,7 @@ func (w *Watch) begin(ctx context.Context) (at domain.Position, err error) {
 	if w.WatchConfig.Heard != nil {
 		w.WatchConfig.Heard.caughtUp()
 	}
-	return at, w.Journal.Follow(ctx)
+	return at, w.followJournal(ctx)
 }
 
 // follow applies what a subscription delivers, and moves at behind each event.
@@ -112,6 +112,9 @@ func (w *Watch) follow(ctx context.Context, at *domain.Position) (applied bool, 
 		return false, fmt.Errorf("subscribing: %w", err)
 	}
 	defer func() { err = errors.Join(err, sub.Close()) }()
+	if err := w.Journal.Follow(ctx); err != nil { // a log that was put back may have the position again
+		return false, err
+	}
 	for {
 		d, err := sub.Next(ctx)
 		if err != nil {
@@ -176,7 +179,7 @@ func (w *Watch) mirror(ctx context.Context, r domain.Recorded) error {
 	if err := w.Journal.Follow(ctx); err != nil {
 		return err
 	}
-	if w.Journal.Wrote(r.ID()) {
+	if w.Journal.Wrote(r.ID()) || w.Journal.Apart() {
 		return nil
 	}
 	return w.Node.Note(ctx, domain.JournalMirrored, domain.UUID("writer", w.Node.writer), domain.Int("lines", int64(w.Journal.Lines()))) //nolint:gosec // a count

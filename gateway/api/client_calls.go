@@ -100,8 +100,8 @@ func (c *Client) Digest(ctx context.Context, by Caller, view string) (ViewDigest
 }
 
 // RestoreCheck implements Service.
-func (c *Client) RestoreCheck(ctx context.Context, by Caller) (RestoreCheck, error) {
-	return ask[RestoreCheck](ctx, c, post("/v1/keys:restore-check", by, struct{}{}))
+func (c *Client) RestoreCheck(ctx context.Context, by Caller, lost string) (RestoreCheck, error) {
+	return ask[RestoreCheck](ctx, c, post("/v1/keys:restore-check", by, restoreBody{lost}))
 }
 
 // KeysStatus implements Service.

@@ -44,6 +44,7 @@ var errorTable = []struct {
 }{
 	{domain.ErrTampered, http.StatusInternalServerError, CodeTampered, "Stored bytes are not those that were written; run lethe doctor"},
 	{domain.ErrClock, http.StatusServiceUnavailable, CodeUnavailable, "The clock is not trusted yet; nothing is issued or destroyed by it"},
+	{domain.ErrForked, http.StatusServiceUnavailable, CodeUnavailable, "A journal file has lines that the log does not have: nothing is opened or erased until they stand in it. Start the node that has that file and run lethe keys restore-check there; lethe doctor names the file"},
 	{domain.ErrUnavailable, http.StatusServiceUnavailable, CodeUnavailable, "The store or the custodian does not answer; nothing was changed that was not acknowledged"},
 	{domain.ErrFenced, http.StatusConflict, CodeConflict, "An erasure of this person is in progress; try again"},
 	{domain.ErrConflict, http.StatusConflict, CodeConflict, "Changed by someone else meanwhile; try again"},

@@ -168,6 +168,6 @@ func (f *fake) Dispose(_ context.Context, c Caller, dryRun bool, _ Progress) (Di
 	return Disposal{DryRun: dryRun, Events: 7}, f.note("retention dispose", c)
 }
 
-func (f *fake) RestoreCheck(_ context.Context, c Caller) (RestoreCheck, error) {
-	return RestoreCheck{Lines: 3}, f.note("restore check", c)
+func (f *fake) RestoreCheck(_ context.Context, c Caller, lost string) (RestoreCheck, error) {
+	return RestoreCheck{Lines: 3}, f.note("restore check "+lost, c)
 }

@@ -24,6 +24,9 @@ type (
 		Name string `json:"name"`
 		Role string `json:"role"`
 	}
+	restoreBody struct {
+		Lost string `json:"lost,omitempty"`
+	}
 	revokeBody struct {
 		Name string `json:"name"`
 	}
@@ -140,7 +143,11 @@ func (s *Server) viewDigest(c *call) error {
 }
 
 func (s *Server) restoreCheck(c *call) error {
-	found, err := s.service.RestoreCheck(c.ctx(), c.caller)
+	var body restoreBody
+	if err := c.decode(&body); err != nil {
+		return err
+	}
+	found, err := s.service.RestoreCheck(c.ctx(), c.caller, body.Lost)
 	return ok(c, found, err)
 }
 

@@ -60,8 +60,10 @@ type Service interface {
 	Replay(ctx context.Context, c Caller, asOf time.Time, path string, p Progress) (Replay, error)
 
 	KeysStatus(ctx context.Context, c Caller) (KeysStatus, error)
-	// RestoreCheck destroys again what the erasure journal names.
-	RestoreCheck(ctx context.Context, c Caller) (RestoreCheck, error)
+	// RestoreCheck destroys again what the erasure journal names, and puts what only
+	// this node's journal file names into the log. lost, if it is not empty, is the
+	// hash by which a journal file is named that is lost: two principals say so.
+	RestoreCheck(ctx context.Context, c Caller, lost string) (RestoreCheck, error)
 
 	TokenCreate(ctx context.Context, c Caller, name, role string) (Token, error)
 	TokenList(ctx context.Context, c Caller) (TokenList, error)
@@ -283,6 +285,7 @@ type Replay struct {
 type RestoreCheck struct {
 	Lines    uint64 `json:"lines"`     // of the erasure journal
 	Behind   uint64 `json:"behind"`    // those that the custodian had not seen
+	Put      int    `json:"put"`       // those that only this node's journal file had
 	Subjects int    `json:"subjects"`  // persons, in one scope each
 	Classes  int    `json:"classes"`   // keys of single classes
 	Kept     int    `json:"kept"`      // kept bucket keys
