@@ -185,8 +185,8 @@ func (p *pump) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	reign := p.store.leader.reigning()
-	defer context.AfterFunc(reign, cancel)()
-	var failure error // of this side: it says nothing about the server
+	defer context.AfterFunc(reign, cancel)() //nolint:contextcheck // a reign ends what is open, too
+	var failure error                        // of this side: it says nothing about the server
 	err := p.store.subscriptions.run(ctx, func(ctx context.Context, c *client.Client) error {
 		sub, first, err := p.source.open(ctx, c)
 		if err != nil {
