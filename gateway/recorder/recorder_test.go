@@ -268,6 +268,29 @@ func TestAChunkIsHandedOverAtItsInterval(t *testing.T) {
 	})
 }
 
+// A clock that was set back holds nothing up.
+func TestAChunkIsHandedOverWhenTheClockWentBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &fakeLedger{}
+		r := open(t, l, 16)
+		before, after := admit(t, r, "chat", "someone", nil), admit(t, r, "chat", "somebody", nil)
+		for rec, at := range map[*recording]time.Time{before: time.Now().Add(20 * time.Minute), after: time.Now()} {
+			if err := one(rec, gateway.In, gateway.Text, at, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if got := l.messages(t, "messages"); got != 2 {
+			t.Errorf("%d recorded behind the interval", got)
+		}
+		for _, rec := range []*recording{before, after} {
+			rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
+		}
+		shut(t, r)
+	})
+}
+
 func TestALedgerThatFallsBehindStopsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &fakeLedger{blocked: true}

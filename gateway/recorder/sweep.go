@@ -33,12 +33,13 @@ func (d *dirtyList) add(e dirty) {
 	d.mu.Unlock()
 }
 
-// take moves what is due behind taken.
-func (d *dirtyList) take(now int64, taken []dirty) []dirty {
+// take moves what is due behind taken: also what would be due later than anything
+// that begins now, because the clock went back since.
+func (d *dirtyList) take(now, interval int64, taken []dirty) []dirty {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := 0
-	for n < len(d.list) && d.list[n].due <= now {
+	for n < len(d.list) && (d.list[n].due <= now || d.list[n].due > now+interval) {
 		n++
 	}
 	if n == 0 {
@@ -65,7 +66,7 @@ func (r *Recorder) sweep(ctx context.Context) {
 		}
 		now := r.opt.Clock().UnixMicro()
 		for _, c := range r.captures {
-			due = c.dirty.take(now, due)
+			due = c.dirty.take(now, c.interval.Microseconds(), due)
 		}
 		busy := due[:0]
 		for _, e := range due {
