@@ -158,6 +158,11 @@ func (s *Store) recordAt(r pebble.Reader, n streamNumber, rev domain.Revision, p
 	if err != nil {
 		return record{}, s.engineError(err)
 	}
+	return s.pointed(v, n, rev, position)
+}
+
+// pointed reads the record to which an index entry points.
+func (s *Store) pointed(v []byte, n streamNumber, rev domain.Revision, position uint64) (record, error) {
 	rec, err := parseRecord(v)
 	if err != nil || rec.stream != n || rec.revision != rev {
 		return record{}, damaged(s.dir, fmt.Sprintf("the event at position %d", position))
