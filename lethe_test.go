@@ -60,11 +60,14 @@ func serve(t *testing.T, c *Config) *running {
 	return serveWith(t, c, Options{Logger: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Version: "test"})
 }
 
-func serveWith(t *testing.T, c *Config, opt Options) *running {
+func serveWith(t *testing.T, c *Config, opt Options, edits ...func(*Lethe)) *running {
 	t.Helper()
 	l, err := Open(t.Context(), c, opt)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, edit := range edits {
+		edit(l)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	at, done := make(chan Addresses, 1), make(chan error, 1)
