@@ -48,17 +48,20 @@ func bootTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
+func (l *Lethe) instant() ledger.Instant {
+	return ledger.Instant{Boot: bootTime(), Wall: l.opt.Clock()}
+}
+
 // newShared makes the lease, which the ledger is opened with; it can be had once
 // join has returned.
 func (l *Lethe) newShared() *shared {
 	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger)}
 	s.lease = ledger.NewLease(ledger.LeaseConfig{
-		Now:  func() ledger.Instant { return ledger.Instant{Boot: bootTime(), Wall: time.Now()} },
-		Drop: l.ring.DropOpenings, Pause: pause, Check: l.journal.Check,
+		Now: l.instant, Drop: l.ring.DropOpenings, Pause: pause, Check: l.journal.Check,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },
 	})
 	s.times = ledger.NewStoreTime(ledger.StoreTimeConfig{
-		Now:  func() ledger.Instant { return ledger.Instant{Boot: bootTime(), Wall: l.opt.Clock()} },
+		Now:  l.instant,
 		Echo: func(ctx context.Context, begun func()) (domain.Recorded, error) { return s.node.Echo(ctx, begun) },
 	})
 	l.clock.besides(s.times.Agrees)

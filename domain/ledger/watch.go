@@ -182,6 +182,10 @@ func (w *Watch) mirror(ctx context.Context, r domain.Recorded) error {
 	if w.Journal.Wrote(r.ID()) || w.Journal.Apart() {
 		return nil
 	}
+	if w.Journal.Lines() <= uint64(r.Revision) { //nolint:gosec // from 0
+		// A deposed leader reads what it knows; the subscription knew more.
+		return fmt.Errorf("the log delivers journal line %d and does not show it: %w", r.Revision, domain.ErrUnavailable)
+	}
 	return w.Node.Note(ctx, domain.JournalMirrored, domain.UUID("writer", w.Node.writer), domain.Int("lines", int64(w.Journal.Lines()))) //nolint:gosec // a count
 }
 
