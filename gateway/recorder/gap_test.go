@@ -271,9 +271,12 @@ func TestAGapOutlivesARecorderThatCannotFinish(t *testing.T) {
 		if err := rec.Opened(time.Now(), gateway.Origin{}); err != nil {
 			t.Fatal(err)
 		}
-		for range 40 {
+		for i := range 40 {
 			if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
 				t.Fatal(err)
+			}
+			if i == 3 {
+				time.Sleep(500 * time.Millisecond) // the worker has them in hand
 			}
 		}
 		rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
