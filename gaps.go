@@ -30,8 +30,9 @@ type gaps struct {
 // An owedGap is a gap that is not in the log.
 type owedGap struct {
 	outbox.Debt
-	open bool // it goes on
-	kept bool // the book has it as it is
+	open   bool // it goes on
+	feared bool // nothing is missing yet
+	kept   bool // the book has it as it is
 }
 
 // A gapBook keeps gaps across a restart and appends them.
@@ -42,6 +43,8 @@ type gapBook interface {
 	keep(d outbox.Debt) error
 	// note appends a gap that is kept, once, and forgets it.
 	note(ctx context.Context, d outbox.Debt) error
+	// forget withdraws what turned out to be none.
+	forget(id domain.EventID) error
 }
 
 func newGaps(book gapBook, file *gapFile, log zerolog.Logger) *gaps {
@@ -49,26 +52,45 @@ func newGaps(book gapBook, file *gapFile, log zerolog.Logger) *gaps {
 	for _, d := range book.known() {
 		g.owed = append(g.owed, owedGap{Debt: d, kept: true})
 	}
-	g.n.Store(int64(len(g.owed)))
+	g.tell()
 	return g
 }
 
-// count is how many gaps are owed now, open ones included.
+// count is how many gaps are owed now, open ones included, and what is only feared
+// not.
 func (g *gaps) count() int64 { return g.n.Load() }
+
+func (g *gaps) tell() {
+	n := int64(0)
+	for _, o := range g.owed {
+		if !o.feared {
+			n++
+		}
+	}
+	g.n.Store(n)
+}
 
 // Owe implements recorder.Gaps.
 func (g *gaps) Owe(gap recorder.Gap) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	defer g.tell()
 	at := slices.IndexFunc(g.owed, func(o owedGap) bool { return o.ID == gap.ID })
+	if gap.None() {
+		if at >= 0 {
+			g.owed = slices.Delete(g.owed, at, at+1)
+		}
+		return g.book.forget(gap.ID)
+	}
 	if at < 0 {
 		at = len(g.owed)
-		g.owed = append(g.owed, owedGap{})
+		g.owed = append(g.owed, owedGap{feared: true})
+	}
+	if g.owed[at].feared && !gap.Feared {
 		g.log.Warn().Str("pool", gap.Pool).Msg("the log takes no more: traffic passes unrecorded, and is counted")
 	}
-	g.n.Store(int64(len(g.owed)))
 	d := debtOf(gap)
-	g.owed[at] = owedGap{Debt: d, open: gap.Open}
+	g.owed[at] = owedGap{Debt: d, open: gap.Open, feared: gap.Feared}
 	if err := g.book.keep(d); err != nil {
 		return fmt.Errorf("a gap of pool %s is kept in memory only: %w", d.Pool, err)
 	}
@@ -106,7 +128,7 @@ func (g *gaps) Pay(ctx context.Context) error {
 		}
 		g.log.Warn().Str("pool", o.Pool).Int64("connections", o.Connections).Int64("seconds", o.To-o.From).Msg("a gap in the record is noted in the log")
 		g.owed = slices.Delete(g.owed, i, i+1)
-		g.n.Store(int64(len(g.owed)))
+		g.tell()
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package lethe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -27,6 +28,8 @@ func (b *localBook) keep(d outbox.Debt) error {
 	}
 	return b.file.put(kept)
 }
+
+func (b *localBook) forget(id domain.EventID) error { return b.file.forget(id) }
 
 // note asks first whether whoever tried before has noted the gap. That process is
 // gone: it did, or it never will.
@@ -96,6 +99,11 @@ func (b *outboxBook) note(ctx context.Context, d outbox.Debt) error {
 		}
 	}
 	return b.box.PayDebt(ctx, b.notes, d.ID)
+}
+
+// forget withdraws a gap from both places; the file is last, because it is believed.
+func (b *outboxBook) forget(id domain.EventID) error {
+	return errors.Join(b.box.Forgive(id), b.file.forget(id))
 }
 
 // openGaps opens what is owed by this process and those before it, and pays what can

@@ -282,6 +282,13 @@ func TestAGapOutlivesAnOutboxThatTakesNoMore(t *testing.T) {
 		if paid != 1 {
 			t.Errorf("%v: noted %d times", answer, paid)
 		}
+		feared := aGap("chat")
+		feared.Open, feared.Feared = true, true
+		err := g.Owe(feared)
+		kept, counted := len(box.Debts()), g.count()
+		if err := errors.Join(err, g.Owe(recorder.Gap{ID: feared.ID, Pool: "chat"})); err != nil || kept != 1 || counted != 0 || len(box.Debts()) != 0 || len(g.owed) != 0 {
+			t.Errorf("what was feared: kept %d, counted %d, then %+v, %+v: %v", kept, counted, box.Debts(), g.owed, err)
+		}
 		if err := errors.Join(box.Close(), disk.Close()); err != nil {
 			t.Fatal(err)
 		}

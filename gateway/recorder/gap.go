@@ -22,7 +22,12 @@ type Gap struct {
 	// Open says that the gap goes on. What still waits in memory is in its counts
 	// then, because it would be missing if the process died now.
 	Open bool
+	// Feared says that nothing is missing so far: all of it waits.
+	Feared bool
 }
+
+// None says that nothing is missing: what was feared stands in the log.
+func (g Gap) None() bool { return g.Connections == 0 }
 
 // errNoGaps says that a recorder has nobody to owe gaps to.
 var errNoGaps = errors.New("nobody keeps its gaps")
@@ -45,7 +50,8 @@ type gap struct {
 	from    time.Time
 	to      time.Time
 	lost    tally
-	waiting tally // in queues, or on its way into the log
+	waiting tally     // in queues, or on its way into the log
+	since   time.Time // of what waits
 	total   Missing
 }
 
@@ -62,10 +68,10 @@ type missing struct {
 func (g *gap) lose(j *job, now time.Time) (begins bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if begins = !g.open; begins {
-		g.id, g.open = domain.Event(domain.New[domain.CommandID](), 0), true
-		g.number++
-		g.from, g.to, g.lost = j.at, j.at, tally{}
+	if !g.open {
+		g.begin(j.at)
+	}
+	if begins = g.lost == (tally{}); begins {
 		g.total.Gaps++
 	}
 	if m := &j.recording.missing; m.number != g.number {
@@ -87,10 +93,20 @@ func (g *gap) lose(j *job, now time.Time) (begins bool) {
 	return begins
 }
 
+func (g *gap) begin(at time.Time) {
+	g.id, g.open, g.changed = domain.Event(domain.New[domain.CommandID](), 0), true, true
+	g.number++
+	g.from, g.to, g.lost = at, at, tally{}
+}
+
 // wait counts a job that is queued, arrive one that is not any more.
 func (g *gap) wait(j *job) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.changed = true
+	if g.waiting.connections == 0 {
+		g.since = j.at
+	}
 	m := &j.recording.missing
 	if m.queued++; m.queued == 1 {
 		g.waiting.connections++
@@ -102,6 +118,7 @@ func (g *gap) wait(j *job) {
 func (g *gap) arrive(j *job) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.changed = true
 	m := &j.recording.missing
 	if m.queued--; m.queued == 0 {
 		g.waiting.connections--
@@ -110,17 +127,28 @@ func (g *gap) arrive(j *job) {
 	g.waiting.bytes -= j.bytes
 }
 
-// look returns the gap that is open, with what waits, if it has grown since it was
-// last looked at.
-func (g *gap) look(now time.Time) (Gap, bool) {
+// look returns the gap that is open, with what waits, if it has changed since it was
+// last looked at. While the ledger takes nothing one is feared before anything is
+// missing; if all of it is recorded after all, it ends as a gap of nothing.
+func (g *gap) look(now time.Time, stuck bool) (Gap, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !g.open && stuck && g.waiting.connections > 0 {
+		g.begin(now)
+	}
 	if !g.open || !g.changed {
 		return Gap{}, false
 	}
 	g.changed = false
 	said := g.gap(now)
-	said.Open = true
+	if said.None() && g.waiting.connections == 0 {
+		g.open = false
+		return said, true
+	}
+	said.Open, said.Feared = true, said.None()
+	if g.waiting.connections > 0 && g.since.Before(said.From) {
+		said.From = g.since
+	}
 	said.Connections += g.waiting.connections
 	said.Messages += g.waiting.messages
 	said.Bytes += g.waiting.bytes

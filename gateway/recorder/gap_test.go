@@ -35,6 +35,9 @@ func (b *fakeBook) Owe(g Gap) error {
 	}
 	b.owed[at] = g
 	b.most = max(b.most, len(b.owed))
+	if g.None() {
+		b.owed = slices.Delete(b.owed, at, at+1)
+	}
 	if b.lost {
 		return domain.ErrUnavailable
 	}
@@ -345,4 +348,44 @@ func TestAPoolThatPassesNeedsSomebodyToOweTo(t *testing.T) {
 	if _, err := New(Options{Ledger: &fakeLedger{}, Subjects: &fakeSubjects{}, Policy: p, Clock: time.Now}); !errors.Is(err, errNoGaps) {
 		t.Errorf("made with %v", err)
 	}
+}
+
+// TestWhatWaitsIsOwedUntilItIsRecorded: a process that died would leave a gap; one
+// that goes on leaves none.
+func TestWhatWaitsIsOwedUntilItIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, b := &fakeLedger{blocked: true}, &fakeBook{}
+		r := passing(t, l, b, 8)
+		rec := admit(t, r, "chat", "someone", nil)
+		began := time.Now()
+		for range 20 {
+			if err := one(rec, gateway.In, gateway.Text, time.Now(), 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		owed := b.debts()
+		if len(owed) != 1 || owed[0].Messages != 20 || owed[0].Bytes != 200 || owed[0].Connections != 1 || !owed[0].Feared || owed[0].From.After(began) {
+			t.Fatalf("while they wait: %+v", owed)
+		}
+		l.set(false)
+		time.Sleep(5 * time.Second)
+		if owed := b.debts(); len(owed) != 0 || len(l.of(domain.GapRecorded, "")) != 0 {
+			t.Errorf("once they are recorded: %+v", owed)
+		}
+		l.set(true)
+		if err := one(rec, gateway.In, gateway.Text, time.Now(), 10); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if len(b.debts()) != 1 {
+			t.Errorf("when it is stuck again: %+v", b.debts())
+		}
+		l.set(false)
+		rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
+		shut(t, r)
+		if l.messages(t, "messages") != 21 || len(b.debts()) != 0 || len(l.of(domain.GapRecorded, "")) != 0 || r.Missing()[0] != (Missing{Pool: "chat"}) {
+			t.Errorf("%d recorded, owed %+v, missing %+v", l.messages(t, "messages"), b.debts(), r.Missing())
+		}
+	})
 }

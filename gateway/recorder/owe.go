@@ -12,7 +12,7 @@ import (
 type Gaps interface {
 	// Owe MUST keep a gap, also across a restart as far as anything can be written,
 	// in place of what it kept under the same id; with an error it MUST keep it while
-	// the process lives.
+	// the process lives. A gap of nothing MUST be forgotten.
 	Owe(g Gap) error
 	// Pay MUST note in the log, once each and oldest first, the gaps that are owed and
 	// not open, those of earlier processes included. It MUST answer nil only when
@@ -24,6 +24,7 @@ type Gaps interface {
 type debts struct {
 	due    atomic.Bool   // there may be something to pay
 	begun  chan struct{} // holds a token when a gap began
+	stuck  atomic.Int32  // workers whose last try failed
 	paying sync.Mutex    // orders the calls to Gaps
 }
 
@@ -95,19 +96,19 @@ func (r *recording) recordsTraffic() bool {
 
 // lose counts a job as missing.
 func (r *Recorder) lose(j *job) {
+	r.debts.due.Store(true)
 	if j.recording.capture.gap.lose(j, r.opt.Clock()) {
 		select {
 		case r.debts.begun <- struct{}{}:
 		default:
 		}
 	}
-	r.debts.due.Store(true)
 }
 
 // oweEvery is how much of a gap that goes on a crash can leave uncounted.
 const oweEvery = time.Second
 
-// oweOpen owes the gaps that are open as they grow, so that they outlive the
+// oweOpen owes the gaps that are open as they change, so that they outlive the
 // process: at once when one begins, then at each tick.
 func (r *Recorder) oweOpen(ctx context.Context) {
 	tick := time.NewTicker(oweEvery)
@@ -119,7 +120,15 @@ func (r *Recorder) oweOpen(ctx context.Context) {
 		case <-r.debts.begun:
 		case <-tick.C:
 		}
-		if err := r.owe((*gap).look); err != nil {
+		stuck := r.debts.stuck.Load() > 0
+		err := r.owe(func(g *gap, now time.Time) (Gap, bool) {
+			said, owed := g.look(now, stuck)
+			if said.Open {
+				r.debts.due.Store(true) // what is feared ends before anything later is recorded, too
+			}
+			return said, owed
+		})
+		if err != nil {
 			r.opt.Failed(err)
 		}
 	}
@@ -148,11 +157,14 @@ func (r *Recorder) oweLocked(yield func(*gap, time.Time) (Gap, bool)) error {
 // settle returns once every gap that began before is in the log, so that what is
 // recorded next stands behind it; with an error only when ctx ends.
 func (r *Recorder) settle(ctx context.Context) error {
+	var stuck stuck
+	defer stuck.end(r)
 	for wait := firstRetry; r.debts.due.Load(); wait = min(2*wait, lastRetry) {
 		err := r.pay(ctx)
 		if err == nil {
 			break
 		}
+		stuck.begin(r)
 		r.opt.Failed(err)
 		select {
 		case <-ctx.Done():
@@ -161,6 +173,22 @@ func (r *Recorder) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stuck is a worker that tries again.
+type stuck bool
+
+func (s *stuck) begin(r *Recorder) {
+	if !*s {
+		*s = true
+		r.debts.stuck.Add(1)
+	}
+}
+
+func (s *stuck) end(r *Recorder) {
+	if *s {
+		r.debts.stuck.Add(-1)
+	}
 }
 
 // pay pays what is owed first, and ends the gaps that are open only then: while

@@ -89,11 +89,14 @@ func (w *worker) record(ctx context.Context, batch []job) {
 	w.drafts, w.owners = drafts, owners
 	defer clear(w.drafts) // what is in clear does not wait for the next batch
 	defer clear(w.owners)
+	var stuck stuck
+	defer stuck.end(w.recorder)
 	for wait := firstRetry; len(drafts) > 0; wait = min(2*wait, lastRetry) {
 		drafts, owners = w.try(ctx, drafts, owners)
 		if len(drafts) == 0 {
 			return
 		}
+		stuck.begin(w.recorder)
 		w.recorder.counts.Retries.Add(1)
 		select {
 		case <-ctx.Done():
