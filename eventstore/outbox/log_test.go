@@ -99,6 +99,8 @@ type line struct {
 	stale map[domain.Stream][]domain.Sealed // what the deposed leader has; nil where there is none
 	until time.Time                         // how long it answers
 	clock *clock
+	// meanwhile happens while an append is on its way.
+	meanwhile func()
 }
 
 // depose makes the line meet a leader, for less than a relay settles, that has all
@@ -138,6 +140,9 @@ func (l *line) Append(_ context.Context, s domain.Stream, expected domain.Revisi
 		return eventstore.Appended{}, fmt.Errorf("not the leader: %w", domain.ErrUnavailable)
 	}
 	at, err := l.append(s, expected, events)
+	if l.meanwhile != nil {
+		l.meanwhile()
+	}
 	if fault == storetest.Unanswered {
 		return eventstore.Appended{}, storetest.ErrFault
 	}

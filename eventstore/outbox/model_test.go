@@ -39,7 +39,7 @@ type member struct {
 }
 
 // sums tell whether the property met what it is about.
-type sums struct{ moved, found, dropped, unsure, unknown, restored, crashed, deposed, rolled uint64 }
+type sums struct{ moved, found, dropped, unsure, unknown, restored, crashed, deposed, rolled, meanwhile uint64 }
 
 func TestModel(t *testing.T) {
 	s := &sums{}
@@ -78,7 +78,7 @@ func TestModel(t *testing.T) {
 		tr.finish(r)
 	})
 	// What a restored copy finds in the log comes seldom here; scenes show it.
-	if !t.Failed() && (s.moved == 0 || s.dropped == 0 || s.unsure == 0 || s.unknown == 0 || s.restored == 0 || s.crashed == 0 || s.deposed == 0 || s.rolled == 0) {
+	if !t.Failed() && (s.moved == 0 || s.dropped == 0 || s.unsure == 0 || s.unknown == 0 || s.restored == 0 || s.crashed == 0 || s.deposed == 0 || s.rolled == 0 || s.meanwhile == 0) {
 		t.Errorf("the property has met nothing of one kind: %+v", *s)
 	}
 	t.Logf("%+v", *s)
@@ -104,9 +104,22 @@ func (tr *trial) record(r *rapid.T) {
 func (tr *trial) ship(r *rapid.T) {
 	m := tr.member(r)
 	m.tb = r
+	left, ref := rapid.IntRange(0, 3).Draw(r, "recorded meanwhile"), tr.ref(r)
+	m.line.meanwhile = func() {
+		if left--; left < 0 {
+			return
+		}
+		e := sealed(ref, 10)
+		if err := m.node.record(e); err != nil {
+			r.Fatalf("record meanwhile: %v", err)
+		}
+		m.acked = append(m.acked, e)
+		tr.sums.meanwhile++
+	}
 	for range rapid.IntRange(1, 6).Draw(r, "steps") {
 		m.step()
 	}
+	m.line.meanwhile = nil
 }
 
 // faults changes how a node reaches the log.

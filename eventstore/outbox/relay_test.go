@@ -266,7 +266,8 @@ func TestOlderCopy(t *testing.T) {
 	s.relay.opt.Log = &spy{Log: s.line}
 	l, _ := s.box.next(s.clock.time())
 	must(t, s.box.fix(l, intent{set: true, last: l.pending[0].seq, expected: l.acked}))
-	s.relay.send(context.Background(), l, first)
+	at, _ := s.relay.send(context.Background(), l, first, s.clock.time())
+	s.relay.settled(l, s.box.fixedOf(l), at)
 	s.settle()
 	f := s.foreign(1)
 	s.drain()

@@ -16,9 +16,15 @@ const (
 	maxShipEvents = 4096
 )
 
-// ship brings a lane one step further and releases it.
+// maxTurns is how many appends of a lane follow one another before others have
+// their turn.
+const maxTurns = 8
+
+// ship brings a lane one step further, and on as long as the log takes what is
+// pending of it, and releases it.
 func (r *Relay) ship(ctx context.Context, l *lane) {
-	if first := r.began.Add(r.opt.Settle); l.intent.set && l.intent.last < l.loaded && r.opt.Clock().Before(first) {
+	entered := r.opt.Clock()
+	if first := r.began.Add(r.opt.Settle); l.intent.set && l.intent.last < l.loaded && entered.Before(first) {
 		r.box.release(l, first) // another process may have sent it a moment ago
 		return
 	}
@@ -27,15 +33,24 @@ func (r *Relay) ship(ctx context.Context, l *lane) {
 		r.box.release(l, l.due) // the relay is being stopped
 		return
 	}
-	defer r.bytes.Release(size)
+	defer func() { r.bytes.Release(size) }()
 	events, err := r.fixed(ctx, l)
 	switch {
 	case err != nil:
 		r.later(ctx, l, err)
 	case len(events) == 0: // all of them came too late
 		r.box.release(l, r.opt.Clock())
-	default:
-		r.send(ctx, l, events)
+	}
+	for turn := 1; err == nil && len(events) > 0; turn++ {
+		at, taken := r.send(ctx, l, events, entered)
+		switch {
+		case !taken:
+			return
+		case turn == maxTurns || r.stopping.Load():
+			r.settled(l, r.box.fixedOf(l), at)
+			return
+		}
+		events = r.onward(ctx, l, at, &size)
 	}
 }
 
@@ -91,17 +106,28 @@ func (r *Relay) fixNext(ctx context.Context, l *lane) ([]domain.Sealed, error) {
 func (b *Outbox) front(l *lane) []place {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]place(nil), l.front()...)
+	return append([]place(nil), front(l.pending)...)
+}
+
+// behind is front of what is pending behind the intent.
+func (b *Outbox) behind(l *lane) []place {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]place(nil), front(l.pending[len(l.fixed()):])...)
 }
 
 // sizeOfNext is how many bytes the next append of a lane has.
-func (b *Outbox) sizeOfNext(l *lane) (n int64) {
+func (b *Outbox) sizeOfNext(l *lane) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	places := l.front()
 	if l.intent.set {
-		places = l.fixed()
+		return weight(l.fixed())
 	}
+	return weight(front(l.pending))
+}
+
+// weight is how many bytes events have.
+func weight(places []place) (n int64) {
 	for _, p := range places {
 		n += int64(p.size)
 	}
@@ -109,16 +135,16 @@ func (b *Outbox) sizeOfNext(l *lane) (n int64) {
 }
 
 // front is what one append takes of what is pending.
-func (l *lane) front() []place {
+func front(pending []place) []place {
 	bytes, n := 0, 0
-	for n < len(l.pending) && n < maxShipEvents {
-		bytes += int(l.pending[n].size)
+	for n < len(pending) && n < maxShipEvents {
+		bytes += int(pending[n].size)
 		if n > 0 && bytes > maxShipBytes {
 			break
 		}
 		n++
 	}
-	return l.pending[:n]
+	return pending[:n]
 }
 
 func (b *Outbox) fixedOf(l *lane) []place {
@@ -131,8 +157,7 @@ func (b *Outbox) fixedOf(l *lane) []place {
 // sent as it is until its outcome is known.
 func (b *Outbox) fix(l *lane, i intent) error {
 	err := b.commit(&unit{page: naming, place: func(c *commit) error {
-		c.entry(entry{kind: entryIntent, lane: l.number, next: i.last, revision: i.expected})
-		c.then = append(c.then, func() { l.intent = i })
+		c.fix(l, i)
 		return nil
 	}})
 	if err == nil {
@@ -141,14 +166,25 @@ func (b *Outbox) fix(l *lane, i intent) error {
 	return err
 }
 
-// send sends the intent and does what its answer says.
-func (r *Relay) send(ctx context.Context, l *lane, events []domain.Sealed) {
-	r.counts.Appends.Add(1)
+func (c *commit) fix(l *lane, i intent) {
+	c.entry(entry{kind: entryIntent, lane: l.number, next: i.last, revision: i.expected})
+	c.then = append(c.then, func() { l.intent = i })
+}
+
+// send sends the intent and answers the revision at which the log took it. It does
+// what any other answer says, and releases the lane; so it does, having sent nothing,
+// if the log has stopped answering since the lane entered.
+func (r *Relay) send(ctx context.Context, l *lane, events []domain.Sealed, entered time.Time) (at domain.Revision, taken bool) {
 	r.calls <- struct{}{}
 	defer func() { <-r.calls }()
+	if r.gate.shut(entered) {
+		r.box.release(l, r.opt.Clock())
+		return 0, false
+	}
+	r.counts.Appends.Add(1)
 	began := r.opt.Clock()
 	call, done := context.WithTimeout(ctx, r.opt.CallTimeout)
-	at, err := r.opt.Log.Append(call, l.stream, l.intent.expected, events)
+	appended, err := r.opt.Log.Append(call, l.stream, l.intent.expected, events)
 	done()
 	now := r.opt.Clock()
 	var wrong *eventstore.WrongRevision
@@ -156,7 +192,7 @@ func (r *Relay) send(ctx context.Context, l *lane, events []domain.Sealed) {
 	case err == nil:
 		r.gate.answered()
 		r.counts.Shipped.Add(uint64(len(events)))
-		r.settled(l, r.box.fixedOf(l), at.Revision)
+		return appended.Revision, true
 	case errors.As(err, &wrong):
 		r.gate.answered()
 		r.refused(ctx, l, events, wrong.Actual)
@@ -175,6 +211,7 @@ func (r *Relay) send(ctx context.Context, l *lane, events []domain.Sealed) {
 		l.doubt = true
 		r.box.release(l, now.Add(r.opt.Settle))
 	}
+	return 0, false
 }
 
 // settled takes events away that stand in the log, the last of them at revision.
@@ -184,20 +221,27 @@ func (r *Relay) settled(l *lane, places []place, revision domain.Revision) {
 	r.box.submit(&unit{
 		page: naming + 20*len(runs),
 		place: func(c *commit) error {
-			c.entry(entry{kind: entryAway, lane: l.number, revision: revision, runs: runs})
-			c.then = append(c.then, func() {
-				l.acked = max(l.acked, revision)
-				r.box.drop(l, runs)
-				l.doubt, l.saw, l.at = false, sight{}, domain.NoStream
-			})
+			c.settle(l, runs, revision)
 			return nil
 		},
-		done: func(err error) {
-			if err != nil && !isFull(err) {
-				r.fail(fmt.Errorf("settle stream %s: %w", l.stream, err))
-			}
-			r.box.release(l, r.opt.Clock())
-		},
+		done: func(err error) { r.rested(l, err) },
+	})
+}
+
+// rested releases a lane that was settled, or is to be settled again.
+func (r *Relay) rested(l *lane, err error) {
+	if err != nil && !isFull(err) {
+		r.fail(fmt.Errorf("settle stream %s: %w", l.stream, err))
+	}
+	r.box.release(l, r.opt.Clock())
+}
+
+func (c *commit) settle(l *lane, runs []run, revision domain.Revision) {
+	c.entry(entry{kind: entryAway, lane: l.number, revision: revision, runs: runs})
+	c.then = append(c.then, func() {
+		l.acked = max(l.acked, revision)
+		c.box.drop(l, runs)
+		l.doubt, l.saw, l.at = false, sight{}, domain.NoStream
 	})
 }
 
