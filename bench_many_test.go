@@ -208,7 +208,8 @@ func relayed(b *testing.B, c *cargo, through bool) (rate, perAppend float64) {
 	if through {
 		benchMust(b, c.fill(b.Context(), box))
 	}
-	for box.Stats().Pending.Events > 0 {
+	shipped := &relay.Counts().Shipped
+	for shipped.Load() < uint64(c.total) || box.Stats().Pending.Events > 0 { //nolint:gosec // not negative
 		select {
 		case err := <-ended:
 			b.Fatal("the relay ended: ", err)
@@ -218,7 +219,7 @@ func relayed(b *testing.B, c *cargo, through bool) (rate, perAppend float64) {
 	took := time.Since(began)
 	stop()
 	benchMust(b, <-ended)
-	if n := relay.Counts().Shipped.Load(); n != uint64(c.total) { //nolint:gosec // not negative
+	if n := shipped.Load(); n != uint64(c.total) { //nolint:gosec // not negative
 		b.Fatalf("%d events were shipped of %d", n, c.total)
 	}
 	return float64(c.total) / took.Seconds(), float64(c.total) / float64(relay.Counts().Appends.Load())
