@@ -169,10 +169,10 @@ func fullLedger(t *testing.T, s *fillableSetUp, word string) {
 	people := twoWorkers(t, s.running)
 	s.fill()
 	for _, p := range people {
-		go p.pour(4000)
+		go p.pour(2500)
 	}
 	all := func() bool {
-		return !slices.ContainsFunc(people, func(p *pouring) bool { return p.sent.Load() < 4001 || !p.echoed() })
+		return !slices.ContainsFunc(people, func(p *pouring) bool { return p.sent.Load() < 2501 || !p.echoed() })
 	}
 	if word == domain.FailurePass {
 		eventually(t, "every message crosses", all)
@@ -197,7 +197,7 @@ func fullLedger(t *testing.T, s *fillableSetUp, word string) {
 	for _, p := range people {
 		eventually(t, "everything of "+p.name, func() bool {
 			show, err := s.SubjectShow(t.Context(), legal, p.name)
-			return err == nil && all() && records(show, "messages", "present") == 8002
+			return err == nil && all() && records(show, "messages", "present") == 5002
 		})
 	}
 	if missing := s.edge.Load().recorder.Missing(); len(missing) != 0 {
@@ -227,7 +227,7 @@ func stalls(t *testing.T, people []*pouring) {
 			}
 			return same > 20
 		})
-		if last >= 4001 {
+		if last >= 2501 {
 			t.Errorf("all messages of %s crossed a ledger that is full", p.name)
 		}
 	}
