@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -30,6 +31,7 @@ type Addresses struct {
 // the admin API, and the timers.
 type edge struct {
 	lethe    *Lethe
+	config   atomic.Pointer[Config] // whose node settings are in force
 	node     *ledger.Node
 	recorder *recorder.Recorder
 	gaps     *gaps
@@ -62,6 +64,7 @@ const (
 // nil. ready is told the addresses once connections are accepted.
 func (l *Lethe) Serve(ctx context.Context, ready func(Addresses)) error {
 	e := &edge{lethe: l, failed: make(chan error, 2)}
+	e.config.Store(l.cfg)
 	addresses, err := e.start(ctx)
 	if err != nil {
 		return errors.Join(err, e.shutdown(context.WithoutCancel(ctx)))
@@ -140,6 +143,7 @@ func (e *edge) accept(ctx context.Context) (at Addresses, err error) {
 	timers, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
 	e.lethe.edge.Store(e)
+	e.lethe.followPolicy() // a revision may have come since the recorder was made
 	e.running.Go(func() { e.serve("gateway", e.gateway.Serve(e.listener.gateway, how)) })
 	e.running.Go(func() { e.serve("admin API", e.admin.Serve(e.listener.admin)) })
 	e.running.Go(func() { e.minutely(timers) })

@@ -3,9 +3,11 @@ package lethe
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
+	"github.com/lethe-ledger/lethe/gateway"
 	"github.com/lethe-ledger/lethe/gateway/api"
 )
 
@@ -41,6 +43,43 @@ func (l *Lethe) PolicyInForce() (revision uint32, digest string, err error) {
 	revision, policy := l.policy.Current()
 	digest, err = policy.Digest()
 	return revision, digest, err
+}
+
+// followPolicy takes the policy in force over while the process serves: what is
+// captured, and the paths of pools, for connections to come. Live ones go on.
+func (l *Lethe) followPolicy() {
+	e := l.edge.Load()
+	if e == nil {
+		return // who begins to serve takes it then
+	}
+	err := e.recorder.Follow(l.currentPolicy())
+	if err == nil {
+		var settings gateway.Settings
+		if settings, err = e.settings(); err == nil {
+			err = e.gateway.Reload(settings)
+		}
+	}
+	revision, _ := l.policy.Current()
+	if err != nil {
+		l.log.Error().Err(err).Uint32("revision", revision).Msg("connections to come are recorded as before: the policy in force cannot be taken over; put it into this node's configuration and restart")
+		return
+	}
+	for _, rule := range l.currentPolicy().Pools {
+		if _, ok := e.config.Load().Pools[rule.ID]; !ok {
+			l.log.Warn().Str("pool", rule.ID).Msg("the policy in force has a pool that this node's configuration does not say how to serve")
+		}
+	}
+}
+
+// servedPolicy is the policy in force without the pools that a configuration does
+// not say how to serve.
+func (l *Lethe) servedPolicy(c *Config) *domain.Policy {
+	served := *l.currentPolicy()
+	served.Pools = slices.DeleteFunc(slices.Clone(served.Pools), func(rule domain.PoolRule) bool {
+		_, ok := c.Pools[rule.ID]
+		return !ok
+	})
+	return &served
 }
 
 // sever closes the live connections of an erased person.

@@ -81,7 +81,7 @@ func (s *shared) join(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the outbox: %w", err)
 	}
 	watch := ledger.NewWatch(l.ledger, ledger.WatchConfig{
-		Whole: l.store, Lease: s.lease, Node: s.node, Pause: pause, Notice: s.notice, Heard: s.heard,
+		Whole: l.store, Lease: s.lease, Node: s.node, Pause: pause, Notice: s.notice, Heard: s.heard, Revised: l.followPolicy,
 	})
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.while, s.stop = running, stop

@@ -20,7 +20,7 @@ var (
 	metricClosed    = desc("lethe_gateway_closed_total", "Connections ended.", "pool", "reason")
 	metricRecorded  = desc("lethe_records_durable_total", "Message records that are durable.")
 	metricHanded    = desc("lethe_records_total", "Message records handed over for recording.")
-	metricDiscarded = desc("lethe_records_discarded_total", "Message records of persons being erased.")
+	metricDiscarded = desc("lethe_records_discarded_total", "Message records of persons being erased, and of classes that a new policy left out.")
 	metricLate      = desc("lethe_records_late_total", "Records whose bucket was past due.")
 	metricEvents    = desc("lethe_events_total", "Events appended.")
 	metricRetries   = desc("lethe_record_retries_total", "Batches that the log did not take at once.")

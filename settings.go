@@ -69,10 +69,11 @@ func onLoopback(address string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-// gatewaySettings are the node settings that can change while connections live.
-func (c *Config) gatewaySettings() (gateway.Settings, error) {
+// gatewaySettings are the node settings that can change while connections live, of
+// the pools of a policy.
+func (c *Config) gatewaySettings(p *domain.Policy) (gateway.Settings, error) {
 	s := gateway.Settings{TrustedProxies: c.Listen.TrustedProxies, MaxHandshakes: c.Listen.MaxHandshakes}
-	for _, rule := range c.Policy.Pools {
+	for _, rule := range p.Pools {
 		s.Pools = append(s.Pools, c.Pools[rule.ID].pool(rule))
 	}
 	for i, rule := range c.Identify {
@@ -166,9 +167,13 @@ func (l *Lethe) Reload(c *Config) error {
 	if e == nil {
 		return errors.New("nothing is served")
 	}
-	settings, err := c.gatewaySettings()
+	settings, err := c.gatewaySettings(l.servedPolicy(c))
 	if err != nil {
 		return err
 	}
-	return e.gateway.Reload(settings)
+	if err := e.gateway.Reload(settings); err != nil {
+		return err
+	}
+	e.config.Store(c)
+	return nil
 }

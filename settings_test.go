@@ -8,7 +8,7 @@ func TestTheDocumentedFileLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.gatewaySettings()
+	s, err := c.gatewaySettings(&c.Policy)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (e *edge) stopTrial() error {
 
 // settings are the gateway's, with the chat as the upstream of a trial.
 func (e *edge) settings() (gateway.Settings, error) {
-	s, err := e.lethe.cfg.gatewaySettings()
+	s, err := e.config.Load().gatewaySettings(e.lethe.servedPolicy(e.config.Load()))
 	if err != nil || e.chat == nil {
 		return s, err
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/lethe-ledger/lethe/eventstore"
 )
 
-// A WatchConfig is what a watch stands on. All fields but Heard are required.
+// A WatchConfig is what a watch stands on. All fields but Heard
+// and Revised are required.
 type WatchConfig struct {
 	// Whole is the same log as the ledger's.
 	Whole WatchLog
@@ -21,6 +22,9 @@ type WatchConfig struct {
 	Notice func(error)
 	// Heard is told every destruction; it may be nil.
 	Heard *Heard
+	// Revised is told when another process made a policy the one in force; it may be
+	// nil.
+	Revised func()
 }
 
 // A WatchLog is what a watch needs of the log beyond Log.
@@ -143,7 +147,18 @@ func (w *Watch) apply(ctx context.Context, r domain.Recorded) error {
 	case domain.JournalMirrored:
 		return w.mirrored(r)
 	case domain.PolicyRevised:
-		return w.Policy.Follow(r)
+		return w.revised(r)
+	}
+	return nil
+}
+
+func (w *Watch) revised(r domain.Recorded) error {
+	before, _ := w.Policy.Current()
+	if err := w.Policy.Follow(r); err != nil {
+		return err
+	}
+	if now, _ := w.Policy.Current(); now != before && w.Revised != nil {
+		w.Revised()
 	}
 	return nil
 }

@@ -21,8 +21,9 @@ type capture struct {
 	refuse   bool          // new connections while the ledger falls behind
 	gap      *gap          // of a pool that lets traffic pass; nil otherwise
 	wait     bool          // for the custodian, as long as the handshake may take
-	dirty    dirtyList     // chunks that wait
+	dirty    *dirtyList    // chunks that wait
 	width    time.Duration // no chunk crosses a multiple of it: the narrowest bucket, an hour at most
+	left     bool          // the policy has the pool no more
 }
 
 // A class is one data class of a capture.
@@ -62,7 +63,7 @@ func fieldsOf(types ...domain.EventType) (names []string) {
 // compile works out what a pool records under a policy.
 func compile(p *domain.Policy, rule domain.PoolRule) (*capture, error) {
 	c := &capture{
-		pool: rule.ID, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour,
+		pool: rule.ID, dirty: &dirtyList{}, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour,
 		refuse: rule.OnLedgerFailure == domain.FailureRefuse, wait: rule.KeysUnavailable == domain.KeysWait,
 	}
 	if rule.OnLedgerFailure == domain.FailurePass {

@@ -33,17 +33,12 @@ type debts struct {
 func (r *Recorder) startDebts() bool {
 	r.debts.begun = make(chan struct{}, 1)
 	r.debts.due.Store(r.opt.Gaps != nil)
-	for _, c := range r.captures {
-		if c.gap != nil {
-			return true
-		}
-	}
-	return false
+	return r.opt.Gaps != nil // a pool that lets traffic pass may come with another policy
 }
 
 // Missing returns what each pool let pass, in no order.
 func (r *Recorder) Missing() (all []Missing) {
-	for _, c := range r.captures {
+	for _, c := range r.pools() {
 		if c.gap == nil {
 			continue
 		}
@@ -143,7 +138,7 @@ func (r *Recorder) owe(yield func(*gap, time.Time) (Gap, bool)) error {
 
 func (r *Recorder) oweLocked(yield func(*gap, time.Time) (Gap, bool)) error {
 	var errs []error
-	for _, c := range r.captures {
+	for _, c := range r.pools() {
 		if c.gap == nil {
 			continue
 		}

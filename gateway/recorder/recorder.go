@@ -50,14 +50,16 @@ type Options struct {
 // Close.
 type Recorder struct {
 	opt      Options
-	captures map[string]*capture
-	workers  []*worker
-	live     liveSet
-	chunks   sync.Pool
-	refusals refusals
-	asking   chan struct{} // a place for each who asks the custodian
-	debts    debts
-	counts   Counts
+	captured atomic.Pointer[captured]
+	// following orders the policies that are taken over.
+	following sync.Mutex
+	workers   []*worker
+	live      liveSet
+	chunks    sync.Pool
+	refusals  refusals
+	asking    chan struct{} // a place for each who asks the custodian
+	debts     debts
+	counts    Counts
 
 	stop    context.CancelFunc // ends the sweeper and the keeper of gaps
 	abandon context.CancelFunc // ends workers that cannot finish
@@ -84,16 +86,9 @@ func New(opt Options) (*Recorder, error) {
 	if opt.Failed == nil {
 		opt.Failed = func(error) {}
 	}
-	r := &Recorder{opt: opt, captures: map[string]*capture{}, asking: make(chan struct{}, askingAtOnce)}
-	for _, rule := range opt.Policy.Pools {
-		c, err := compile(opt.Policy, rule)
-		if err != nil {
-			return nil, err
-		}
-		if c.gap != nil && opt.Gaps == nil {
-			return nil, fmt.Errorf("pool %s lets traffic pass: %w", rule.ID, errNoGaps)
-		}
-		r.captures[rule.ID] = c
+	r := &Recorder{opt: opt, asking: make(chan struct{}, askingAtOnce)}
+	if err := r.Follow(opt.Policy); err != nil {
+		return nil, err
 	}
 	r.start()
 	return r, nil
@@ -173,8 +168,8 @@ var errNoPool = errors.New("the policy has no such pool")
 
 // Admit implements gateway.Recorder.
 func (r *Recorder) Admit(ctx context.Context, id gateway.Identity, c gateway.Connection) (gateway.Recording, error) {
-	capture, ok := r.captures[c.Pool]
-	if !ok {
+	capture := r.pools()[c.Pool]
+	if capture == nil || capture.left {
 		return nil, fmt.Errorf("pool %s: %w", c.Pool, errNoPool)
 	}
 	rec := &recording{

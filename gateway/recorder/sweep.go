@@ -65,7 +65,7 @@ func (r *Recorder) sweep(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := r.opt.Clock().UnixMicro()
-		for _, c := range r.captures {
+		for _, c := range r.pools() {
 			due = c.dirty.take(now, c.interval.Microseconds(), due)
 		}
 		busy := due[:0]

@@ -120,6 +120,8 @@ func (w *worker) try(ctx context.Context, drafts []domain.Draft, owners []*job) 
 			owners[i].recording.sever()
 		case errors.Is(err, domain.ErrFenced):
 			counts.Discarded.Add(n)
+		case !w.recorder.records(drafts[i].Class):
+			counts.Discarded.Add(n) // a policy left the class out
 		default:
 			w.recorder.opt.Failed(err)
 			again, of = append(again, drafts[i]), append(of, owners[i])
