@@ -178,7 +178,10 @@ func playExpiry(s *stage) {
 func testFaults(t *testing.T, open Open) {
 	for _, scene := range scenes() {
 		for _, how := range []Fault{Lost, Unanswered} {
-			t.Run(fmt.Sprintf("%s/%d", scene.name, how), func(t *testing.T) { failEach(t, open, scene, how) })
+			t.Run(fmt.Sprintf("%s/%d", scene.name, how), func(t *testing.T) {
+				t.Parallel()
+				failEach(t, open, scene, how)
+			})
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package keytest
 
 import (
+	"flag"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -10,9 +13,33 @@ import (
 	"github.com/lethe-ledger/lethe/keys"
 )
 
+// modelParts is how many tests the random lives are divided among, so that they
+// can run beside each other.
+const modelParts = 4
+
+// divideLives makes rapid's number of lives that of one part, until the test ends.
+func divideLives(t *testing.T) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	all := f.Value.String()
+	n, err := strconv.Atoi(all)
+	check(t, err)
+	check(t, f.Value.Set(strconv.Itoa((n+modelParts-1)/modelParts)))
+	t.Cleanup(func() { check(t, f.Value.Set(all)) })
+}
+
 // testModel plays random lives and compares how every event ever sealed reads
 // with what a model says, which knows outcomes and no keys.
 func testModel(t *testing.T, open Open) {
+	for part := range modelParts {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			playLives(t, open)
+		})
+	}
+}
+
+func playLives(t *testing.T, open Open) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorldAt(rt, open, t.TempDir())
 		defer w.end()

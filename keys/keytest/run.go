@@ -15,7 +15,8 @@ import (
 // was acknowledged.
 type Open func(place string) (keys.Custodian, error)
 
-// Run tests a custodian, and a ring above it, against the whole contract.
+// Run tests a custodian, and a ring above it, against the whole contract. Its cases
+// run beside each other, each at a place of its own.
 func Run(t *testing.T, open Open) {
 	suite := []struct {
 		name string
@@ -69,8 +70,12 @@ func Run(t *testing.T, open Open) {
 		{"Status", testStatus},
 		{"Model", testModel},
 	}
+	divideLives(t)
 	for _, s := range suite {
-		t.Run(s.name, func(t *testing.T) { s.test(t, open) })
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			s.test(t, open)
+		})
 	}
 }
 

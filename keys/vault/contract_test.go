@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +21,14 @@ import (
 	"github.com/lethe-ledger/lethe/keys/vault/vaulttest"
 )
 
+// TestMain lets more cases run at once than there are processors, since they wait
+// for Vault, and collects garbage less often, since there is little that stays.
 func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
@@ -31,7 +40,7 @@ func TestContract(t *testing.T) {
 			if storage == vaulttest.Raft {
 				lives := flag.Lookup("rapid.checks").Value.String()
 				must(t, flag.Set("rapid.checks", "15"))
-				defer func() { must(t, flag.Set("rapid.checks", lives)) }()
+				t.Cleanup(func() { must(t, flag.Set("rapid.checks", lives)) })
 			}
 			s := vaulttest.Start(t, vaulttest.Options{Storage: storage})
 			places := newLedgers(t, s)

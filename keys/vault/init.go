@@ -146,23 +146,39 @@ func (i *initialiser) put(ctx context.Context, path string, body any) error {
 	return i.client.call(ctx, http.MethodPut, path, nil, body, nil)
 }
 
-// mount mounts an engine unless it is there.
+// A mounted engine, as Vault lists it.
+type mounted struct {
+	Type    string            `json:"type"`
+	Options map[string]string `json:"options"`
+}
+
+// mount mounts an engine unless it is there, also where another Init mounts it at
+// the same time.
 func (i *initialiser) mount(ctx context.Context, path, engine string, options map[string]string) error {
-	var mounts map[string]struct {
-		Type    string            `json:"type"`
-		Options map[string]string `json:"options"`
-	}
-	if err := i.client.call(ctx, http.MethodGet, "sys/mounts", nil, nil, &mounts); err != nil {
+	there, ok, err := i.mounted(ctx, path)
+	if err != nil {
 		return err
 	}
-	there, ok := mounts[path+"/"]
-	switch {
-	case !ok:
-		return i.put(ctx, "sys/mounts/"+path, map[string]any{"type": engine, "options": options})
-	case there.Type != engine || (options != nil && there.Options["version"] != options["version"]):
+	if !ok {
+		failed := i.put(ctx, "sys/mounts/"+path, map[string]any{"type": engine, "options": options})
+		if failed == nil {
+			return nil
+		}
+		if there, ok, err = i.mounted(ctx, path); err != nil || !ok {
+			return failed
+		}
+	}
+	if there.Type != engine || (options != nil && there.Options["version"] != options["version"]) {
 		return fmt.Errorf("%s is mounted as %s version %q: %w", path, there.Type, there.Options["version"], ErrSetup)
 	}
 	return nil
+}
+
+func (i *initialiser) mounted(ctx context.Context, path string) (m mounted, ok bool, err error) {
+	var all map[string]mounted
+	err = i.client.call(ctx, http.MethodGet, "sys/mounts", nil, nil, &all)
+	m, ok = all[path+"/"]
+	return m, ok, err
 }
 
 // configureKV waits for the engine, which prepares itself after mounting.

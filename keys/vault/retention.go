@@ -73,36 +73,35 @@ func (c *Custodian) openRetained(ctx context.Context, r retained, age uint64) (r
 	return r.RetentionRecord, key, nil
 }
 
-// IssueRetention makes the key if there is no record. Its Transit key comes
-// first, its place in the index second, the record last.
+// IssueRetention makes the key if there is no record. The bucket's place in the
+// index comes first, its Transit key second, the record last. Where this process
+// knows the page that is three calls: what is not there is proved by the write.
 func (c *Custodian) IssueRetention(ctx context.Context, k domain.RetentionKey, due time.Time) (keys.RetentionRecord, seal.Secret, error) {
-	rec, key, err := c.Retention(ctx, k)
-	if !isAbsent(err) {
-		return rec, key, err
-	}
 	p, err := pageFor(k)
 	if err != nil {
-		return rec, key, err
+		return keys.RetentionRecord{}, seal.Secret{}, err
 	}
-	fresh, err := c.newRetained(ctx, k, due)
-	if err != nil {
-		return rec, key, err
-	}
-	stands := fresh
+	var stands, fresh retained
 	age := c.recent.age()
 	err = c.updatePage(ctx, p, func(t table, _ uint64) (bool, error) {
-		stands = fresh
 		if raw, ok := t[string(k.Bucket)]; ok {
 			stands, err = decodeRetained(k, raw)
 			return false, err
 		}
+		if fresh.Key == "" {
+			if fresh, err = c.newRetained(ctx, k, due); err != nil {
+				return false, err
+			}
+		}
+		stands = fresh
 		t[string(k.Bucket)] = fresh.encode()
 		return true, c.vessels.timely(fresh.Key)
 	})
 	if err != nil {
-		return rec, key, err
+		return keys.RetentionRecord{}, seal.Secret{}, err
 	}
-	if rec, key, err = c.openRetained(ctx, stands, age); errors.Is(err, errNoKey) {
+	rec, key, err := c.openRetained(ctx, stands, age)
+	if errors.Is(err, errNoKey) {
 		return c.Retention(ctx, k) // destroyed meanwhile
 	}
 	return rec, key, inner(err)
