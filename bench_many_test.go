@@ -287,7 +287,8 @@ func bareAppends(b *testing.B, total int, list []parcel, callers, connections in
 }
 
 // BenchmarkManyRelay ships from the outbox to the log, on one stream and on many,
-// beside the bare client's best with as many events in an append, in events a second.
+// beside the bare client's best with as many events in an append, in events a second:
+// of 32 callers on one connection or on 32, or of one caller, whichever is fastest.
 // Its aim is 0.6.
 func BenchmarkManyRelay(b *testing.B) {
 	for _, c := range []*cargo{newCargo(1, 60_000), newCargo(10_000, 6)} {
@@ -313,8 +314,9 @@ func (c *cargo) round(b *testing.B, f *figures) {
 		f.add(fmt.Sprintf("bare client, 32 callers, connections: %d", connections), bare)
 		best = max(best, bare)
 	}
-	f.add("bare client's best", best)
-	f.add("bare client, one append after the other", bareAppends(b, c.total, list, 1, 1))
+	single := bareAppends(b, c.total, list, 1, 1)
+	f.add("bare client, one append after the other", single)
+	f.add("bare client's best", max(best, single))
 	f.add("relay", rate)
 	through, _ := relayed(b, c, true)
 	f.add("recording into the outbox and relaying at once", through)
