@@ -77,10 +77,10 @@ type frozen struct {
 	erased  atomic.Bool
 }
 
-func (s *site) startFrozen(event domain.Recorded) *frozen {
+func (s *site) startFrozen(w *way, event domain.Recorded) *frozen {
 	s.t.Helper()
 	given, err := json.Marshal(childConfig{
-		Dir: s.t.TempDir(), Upstream: s.upstream, Log: s.log.URL(), Vault: s.vault.Addr, TokenFile: s.tokenFile, Event: event.ID().String(),
+		Dir: s.t.TempDir(), Upstream: s.upstream, Log: "esdb://" + w.listener.Addr().String() + "?tls=false", Vault: s.vault.Addr, TokenFile: s.tokenFile, Event: event.ID().String(),
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -134,7 +134,8 @@ func TestAGatewayThatIsFrozenAndResumed(t *testing.T) {
 	ada.talk(t, 10)
 	var events []domain.Recorded
 	await(t, "ada is in the log", func() bool { events = messagesOf(t, nodes[0].Lethe, "ada"); return len(events) > 0 })
-	child := s.startFrozen(events[0])
+	w := newWay(t, s.log.Address())
+	child := s.startFrozen(w, events[0])
 	var bob *client
 	select {
 	case gateway := <-child.gateway:
@@ -149,6 +150,7 @@ func TestAGatewayThatIsFrozenAndResumed(t *testing.T) {
 	}
 	stopped := time.Now()
 	time.Sleep(50 * time.Millisecond)
+	w.close() // it is not to hear of the fence before it could open
 	done, err := nodes[0].Erase(t.Context(), legal, api.EraseRequest{ID: "ada"})
 	receipt := time.Now()
 	if err != nil || done.State != "keys-destroyed" {
@@ -157,6 +159,8 @@ func TestAGatewayThatIsFrozenAndResumed(t *testing.T) {
 	if err := child.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(300 * time.Millisecond)
+	w.open()
 	await(t, "the child reads it as erased", child.erased.Load)
 	last := time.Unix(0, child.opened.Load())
 	t.Logf("the last opening of the frozen process began %s before it was stopped, the receipt came %s after that", ms(stopped.Sub(last)), ms(receipt.Sub(stopped)))
