@@ -103,21 +103,32 @@ func (l *Lethe) KeysStatus(ctx context.Context, _ api.Caller) (api.KeysStatus, e
 	return status, err
 }
 
-// RestoreCheck implements api.Service.
+// RestoreCheck implements api.Service. Who asks is recorded before; unless a restored
+// custodian does not know them any more, who are known anew once the check has dropped
+// what was kept in memory.
 func (l *Lethe) RestoreCheck(ctx context.Context, c api.Caller, lost string) (api.RestoreCheck, error) {
+	var found ledger.Restored
+	var failed error
 	p, err := l.began(ctx, c, "keys.restore-check", domain.SubjectRef{}, lost)
+	unknown := errors.Is(err, domain.ErrNotFound)
+	if unknown {
+		found, failed = l.ledger.RestoreCheck(ctx)
+		p, err = l.began(ctx, c, "keys.restore-check", domain.SubjectRef{}, lost)
+	}
 	if err == nil && lost != "" {
 		err = l.giveUp(ctx, p.Ref, lost)
 	}
 	if err != nil {
 		return api.RestoreCheck{}, err
 	}
-	found, err := l.ledger.RestoreCheck(ctx)
+	if !unknown {
+		found, failed = l.ledger.RestoreCheck(ctx)
+	}
 	again := found.Again
 	return api.RestoreCheck{
 		Lines: found.Lines, Behind: found.Behind, Put: found.Put, Subjects: again.Subjects, Classes: again.Gens, Kept: again.Kept,
 		Linked: again.Linked, Blocks: again.Blocks, Buckets: again.Retention, Rescued: again.Rescued,
-	}, err
+	}, failed
 }
 
 // giveUp says that a journal file is lost.

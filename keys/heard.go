@@ -37,6 +37,10 @@ func (r *Ring) heardPerson(n domain.DestructionNote) {
 	r.entries.purge(func(_ DirectoryKey, s Subject) bool { return s.Ref == n.Ref })
 }
 
+// Forget drops whatever was derived or looked up: what a node does once the custodian
+// went back, which may not know any more what it issued since.
+func (r *Ring) Forget() { r.purgeAll() }
+
 // DropOpenings drops every handle that opens, so that each key is asked for again:
 // what a node does that may have missed a fence.
 func (r *Ring) DropOpenings() {

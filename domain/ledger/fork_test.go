@@ -160,6 +160,7 @@ func TestAContradictingJournalFileStopsEveryNodeUntilItsCheck(t *testing.T) {
 	if !errors.Is(forked.found.Stopped, domain.ErrForked) {
 		t.Fatalf("the start says %v", forked.found.Stopped)
 	}
+	time.Sleep(ledger.LeaseTime) // of leases from before
 	c.stopped("before the check")
 	if found, err := c.nodes[0].RestoreCheck(t.Context()); !errors.Is(err, domain.ErrForked) || found.Put != 0 {
 		t.Errorf("a check on a node without that file: %+v, %v", found, err)

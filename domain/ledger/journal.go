@@ -142,7 +142,7 @@ func (j *Journal) current(ctx context.Context) error {
 		}
 	}
 	if errors.Is(err, ErrCustodianBehind) {
-		_, err = j.replayAll(ctx)
+		_, err = j.replayAll(ctx, true)
 	}
 	return err
 }

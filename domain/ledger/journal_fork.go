@@ -81,6 +81,9 @@ func (j *Journal) look(ctx context.Context) (forked bool, err error) {
 		return false, err
 	}
 	forked = len(h.Forked) > 0 || j.Allowed() != nil
+	if j.expects.another(h.Restored) || h.Seq < least {
+		j.Ring.Forget()
+	}
 	if h.Seq < least {
 		return forked, ErrCustodianBehind
 	}

@@ -19,7 +19,10 @@ import (
 type journalHead struct {
 	Seq    uint64 `json:"seq"`
 	SHA256 string `json:"sha256"`
-	Forked []Fork `json:"forked,omitempty"`
+	// Restored names the last replay: who sees another one forgets what it derived
+	// from the custodian before.
+	Restored domain.CommandID `json:"restored,omitzero"`
+	Forked   []Fork           `json:"forked,omitempty"`
 }
 
 // A Fork is a journal file with lines that the log does not have, by how many lines
@@ -88,7 +91,10 @@ func (j *Journal) changeHead(ctx context.Context, edit func(*journalHead) (chang
 
 // moveHead brings the custodian's note to the last line: only from a line that this
 // journal has, too. What stands in the log by now is forked no more.
-func (j *Journal) moveHead(ctx context.Context) error {
+func (j *Journal) moveHead(ctx context.Context) error { return j.moveHeadAs(ctx, domain.CommandID{}) }
+
+// moveHeadAs does so after a replay of that name, if it has one.
+func (j *Journal) moveHeadAs(ctx context.Context, replay domain.CommandID) error {
 	err := j.changeHead(ctx, func(h *journalHead) (bool, error) {
 		if h.Seq > j.chain.Next { // another node has gone on
 			if err := j.catchUp(ctx); err != nil {
@@ -101,6 +107,9 @@ func (j *Journal) moveHead(ctx context.Context) error {
 		missing := j.missing(h.Forked)
 		changed := h.Seq != j.chain.Next || len(missing) != len(h.Forked)
 		h.Seq, h.SHA256, h.Forked = j.chain.Next, j.chain.Prev.String(), missing
+		if !replay.IsZero() {
+			h.Restored, changed = replay, true
+		}
 		return changed, nil
 	})
 	if err == nil {
@@ -141,6 +150,8 @@ type expectation struct {
 	lines uint64     // that there are
 	due   uint64     // lines that have stood for headLag
 	young []youngLine
+	// restored is the last replay that was seen.
+	restored domain.CommandID
 }
 
 // A youngLine is how many lines there were, since when.
@@ -160,6 +171,15 @@ func (e *expectation) saw(lines uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.seen = max(e.seen, lines)
+}
+
+// another takes a replay's name, and reports whether it is a new one.
+func (e *expectation) another(replay domain.CommandID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	is := e.restored != replay
+	e.restored = replay
+	return is
 }
 
 // least is how far a head that is read from now on must be.

@@ -126,7 +126,7 @@ func (j *Journal) replay(ctx context.Context) (int, error) {
 	if _, err := j.Ring.Replay(ctx, j.opened); err != nil {
 		return 0, fmt.Errorf("destroying again what the journal names: %w", err)
 	}
-	return int(j.chain.Next - head.Seq), j.moveHead(ctx) //nolint:gosec // counts
+	return int(j.chain.Next - head.Seq), j.moveHeadAs(ctx, domain.New[domain.CommandID]()) //nolint:gosec // counts
 }
 
 // hashBefore returns the hash that line seq names as its predecessor.

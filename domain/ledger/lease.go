@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -44,9 +45,9 @@ type LeaseConfig struct {
 	// begun the event's id before it sends. An error means that the lease is not
 	// to be had by this attempt.
 	Renew func(ctx context.Context, begun func(domain.EventID)) error
-	// Check asks, before each renewal and within its lease's time, whether something
+	// Check asks, beside each renewal and within its lease's time, whether something
 	// stops opening everywhere: what it does not see yet it sees within LeaseTime. An
-	// error grants no lease, and nothing is appended.
+	// error grants no lease.
 	Check func(ctx context.Context) error
 	// Drop drops every handle that opens.
 	Drop func()
@@ -69,6 +70,8 @@ type Lease struct {
 	running sync.WaitGroup
 
 	mu sync.Mutex // protects what follows
+	// refused is what the last Check said.
+	refused error
 	// granted is the moment from which the lease in force lasts.
 	granted  Instant
 	holds    bool
@@ -124,13 +127,17 @@ func (l *Lease) left() (time.Duration, bool) {
 
 // Hold returns once the lease holds, renewing it where it must: it lasts only
 // while opening goes on. domain.ErrUnavailable: the log does not take or does not
-// deliver the renewal.
+// deliver the renewal, or something stops opening, which is then in the error, too.
 func (l *Lease) Hold(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseGrace)
 	defer cancel()
-	for {
+	for waited := false; ; waited = true {
 		l.mu.Lock()
 		left, ok := l.left()
+		if refused := l.refused; refused != nil && !ok && waited && !l.renewing {
+			l.mu.Unlock()
+			return fmt.Errorf("no lease to open: %w: %w", domain.ErrUnavailable, refused)
+		}
 		if !l.renewing && (!ok || left < leaseAhead) {
 			l.renewing, l.failed = true, nil
 			l.running.Go(l.renew)
@@ -167,15 +174,14 @@ func (l *Lease) renew() {
 	defer cancel()
 	sent := &renewal{start: l.Now()}
 	var id domain.EventID
-	err := l.Check(ctx)
-	if err == nil {
-		err = l.Renew(ctx, func(of domain.EventID) {
+	err := l.checked(ctx, func() error {
+		return l.Renew(ctx, func(of domain.EventID) {
 			id = of
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.pending[id] = sent
 		})
-	}
+	})
 	if err == nil {
 		l.note(id, func(r *renewal) { r.acknowledged = true })
 		err = l.delivery(ctx, id)
@@ -188,6 +194,28 @@ func (l *Lease) renew() {
 		l.failed = err
 		l.wake()
 	}
+}
+
+// checked asks beside an append whether it may grant a lease; before it, and so that
+// nothing is appended, where the last answer was no.
+func (l *Lease) checked(ctx context.Context, appending func() error) error {
+	l.mu.Lock()
+	before := l.refused
+	l.mu.Unlock()
+	answer := make(chan error, 1)
+	l.running.Go(func() { answer <- l.Check(ctx) })
+	var failed error
+	if before == nil {
+		failed = appending()
+	}
+	err := <-answer
+	l.mu.Lock()
+	l.refused = err
+	l.mu.Unlock()
+	if before != nil && err == nil {
+		failed = appending()
+	}
+	return errors.Join(err, failed)
 }
 
 // delivery waits until the subscription delivers a renewal, or its lease would be

@@ -27,7 +27,7 @@ var ErrStillOpens = errors.New("what was to be destroyed is still there")
 // bucket alone; then there is nothing that could be probed.
 func (l *Ledger) sealProbe(ctx context.Context, w *erasure) error {
 	at := l.Clock()
-	if w.Destruction.Kind == keys.DestroyRange && !w.Destruction.Before.IsZero() {
+	if d := w.Destruction; d.Kind == keys.DestroyRange && (!d.Before.IsZero() || at.Before(d.From)) {
 		return l.save(ctx, w)
 	}
 	event, err := l.sealDraft(ctx, domain.Draft{

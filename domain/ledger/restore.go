@@ -68,7 +68,7 @@ func (j *Journal) check(ctx context.Context, always bool) (found Restored, err e
 		return found, j.Allowed()
 	}
 	found.Lines = j.chain.Next
-	if found.Again, err = j.replayAll(ctx); err != nil {
+	if found.Again, err = j.replayAll(ctx, found.Behind > 0); err != nil {
 		return found, err
 	}
 	return found, j.settled(ctx)
@@ -83,8 +83,9 @@ func (j *Journal) follow(ctx context.Context) error {
 	return err
 }
 
-// replayAll carries the destructions of all lines of the log out again.
-func (j *Journal) replayAll(ctx context.Context) (again keys.Replayed, err error) {
+// replayAll carries the destructions of all lines of the log out again. Where the
+// custodian was restored the other processes are told.
+func (j *Journal) replayAll(ctx context.Context, restored bool) (again keys.Replayed, err error) {
 	lines, err := j.everyLine(ctx)
 	if err != nil {
 		return again, err
@@ -92,7 +93,10 @@ func (j *Journal) replayAll(ctx context.Context) (again keys.Replayed, err error
 	if again, err = j.Ring.Replay(ctx, lines); err != nil {
 		return again, fmt.Errorf("destroying again what the journal names: %w", err)
 	}
-	return again, j.moveHead(ctx)
+	if !restored && again == (keys.Replayed{}) {
+		return again, j.moveHead(ctx)
+	}
+	return again, j.moveHeadAs(ctx, domain.New[domain.CommandID]())
 }
 
 // settled makes a file whose lines stand in the log the log's again, and frees this
