@@ -2,7 +2,6 @@ package lethe
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -58,39 +57,34 @@ func (b *localBook) note(ctx context.Context, d outbox.Debt) error {
 	return b.file.forget(d.ID)
 }
 
-// An outboxBook is of a process beyond one machine: gaps are kept in the outbox, whose
-// bound leaves room for them, and the commit that appends the note clears the debt.
-// What the outbox cannot take, because its disk is full or fails, is kept in the file.
+// An outboxBook is of a process beyond one machine: gaps are kept in the file, which
+// takes them in place however long they last, and paid by the outbox, whose commit
+// that appends the note clears the debt.
 type outboxBook struct {
 	box   *outbox.Outbox
 	notes outbox.Notes
 	file  *gapFile
 }
 
-// known prefers what the file says: it was written when the outbox took no more.
+// known are those that were on their way to be paid, and those in the file.
 func (b *outboxBook) known() []outbox.Debt {
 	all := b.box.Debts()
 	for _, d := range b.file.known() {
-		if at := slices.IndexFunc(all, func(o outbox.Debt) bool { return o.ID == d.ID }); at >= 0 {
-			all[at] = d
-			continue
+		if !slices.ContainsFunc(all, func(o outbox.Debt) bool { return o.ID == d.ID }) {
+			all = append(all, d)
 		}
-		all = append(all, d)
 	}
 	return all
 }
 
-func (b *outboxBook) keep(d outbox.Debt) error {
-	if err := b.box.Owe(d); err != nil {
-		return b.file.put(fileDebt{Debt: d})
-	}
-	return b.file.forget(d.ID)
-}
+func (b *outboxBook) keep(d outbox.Debt) error { return b.file.put(fileDebt{Debt: d}) }
 
-// note moves a gap from the file to the outbox before it is paid there, so that it is
-// not owed again by a file that was left behind.
+func (b *outboxBook) forget(id domain.EventID) error { return b.file.forget(id) }
+
+// note moves a gap from the file to the outbox before it is paid there: what is paid
+// must not be owed again by a file that was left behind.
 func (b *outboxBook) note(ctx context.Context, d outbox.Debt) error {
-	if at := b.file.index(d.ID); at >= 0 {
+	if b.file.index(d.ID) >= 0 {
 		if err := b.box.Owe(d); err != nil {
 			return err
 		}
@@ -99,11 +93,6 @@ func (b *outboxBook) note(ctx context.Context, d outbox.Debt) error {
 		}
 	}
 	return b.box.PayDebt(ctx, b.notes, d.ID)
-}
-
-// forget withdraws a gap from both places; the file is last, because it is believed.
-func (b *outboxBook) forget(id domain.EventID) error {
-	return errors.Join(b.box.Forgive(id), b.file.forget(id))
 }
 
 // openGaps opens what is owed by this process and those before it, and pays what can

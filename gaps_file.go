@@ -18,9 +18,9 @@ import (
 	"github.com/lethe-ledger/lethe/eventstore/outbox"
 )
 
-// A gapFile is DIR/gaps: the gaps that are owed, where no store can take them. It
-// has its room on the disk from the start, so that it is written when the disk is
-// full: two slots, each a checksum, a number, a length and JSON, written in turn.
+// A gapFile is DIR/gaps: the gaps that are owed. It has its room on the disk from
+// the start and is written in place, so that a full disk takes it, however long a gap
+// lasts: two slots, each a checksum, a number, a length and JSON, written in turn.
 // The higher number that is whole counts. It belongs to one goroutine at a time.
 type gapFile struct {
 	file  *os.File
@@ -115,7 +115,7 @@ func (g *gapFile) load() error {
 }
 
 // save writes what is owed into the slot that does not count. COMMIT POINT of a gap
-// that no store takes.
+// that is owed.
 func (g *gapFile) save(debts []fileDebt) error {
 	body, err := json.Marshal(debts)
 	if err != nil {

@@ -69,21 +69,6 @@ func (b *Outbox) Owe(d Debt) error {
 	return nil
 }
 
-// Forgive clears a debt without a note, if it is owed: what was feared missing is not.
-func (b *Outbox) Forgive(id domain.EventID) error {
-	err := b.commit(&unit{page: naming, place: func(c *commit) error {
-		if slices.ContainsFunc(b.debts, func(o owed) bool { return o.ID == id }) {
-			c.entry(entry{kind: entryPaid, debt: Debt{ID: id}})
-			c.then = append(c.then, func() { b.paid(id) })
-		}
-		return nil
-	}})
-	if err != nil {
-		return fmt.Errorf("clear a gap: %w", err)
-	}
-	return nil
-}
-
 // Debts are the gaps that are owed, oldest first.
 func (b *Outbox) Debts() []Debt {
 	b.mu.Lock()
