@@ -3,13 +3,17 @@ package esdbtest
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // SetHooks replaces the hooks of the server; calls under way keep those they
@@ -27,10 +31,33 @@ func (s *Server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 	return out, err
 }
 
-func (s *Server) stream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (s *Server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	if !info.IsClientStream {
+		stream = asked{stream}
+	}
 	err := handle(srv, stream)
 	stream.SetTrailer(trailersOf(err))
 	return err
+}
+
+// asked is a call with one message from the caller, which is received to its end.
+// A generated handler receives the message and no further, and the transport resets
+// a call that is answered before its caller has ended it.
+type asked struct{ grpc.ServerStream }
+
+// RecvMsg receives the one message.
+func (a asked) RecvMsg(m any) error {
+	if err := a.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	switch err := a.ServerStream.RecvMsg(new(emptypb.Empty)); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil:
+		return status.Error(codes.Internal, "more than one message")
+	default:
+		return err
+	}
 }
 
 // admit lets a call begin: the process runs, no hook objects, the caller has the

@@ -112,7 +112,7 @@ func (c *scavenging) forget() {
 func (s *Server) letOperatorsRead(id uuid.UUID) {
 	s.cluster.shared.append("$$$scavenges-"+id.String(), expectAny, []proposal{{
 		id: uuid.New(), kind: kindMetadata, json: true,
-		data: []byte(`{"$acl":{"$r":["`+groupOperators+`"],"$w":[],"$d":[],"$mr":[],"$mw":[]}}`),
+		data: []byte(`{"$acl":{"$r":["` + groupOperators + `"],"$w":[],"$d":[],"$mr":[],"$mw":[]}}`),
 	}}, nil)
 }
 
