@@ -27,6 +27,32 @@ const (
 // Options of Start. The zero value is a server in memory.
 type Options struct {
 	Storage string
+	// Unsynced keeps the files of raft in memory, where the machine has a file
+	// system for that: syncing them costs nothing. They outlive the process, as
+	// on a disk, and not the machine.
+	Unsynced bool
+}
+
+// memoryFiles is where Linux has a file system in memory.
+const memoryFiles = "/dev/shm"
+
+// home makes the directory of a server's state.
+func (o Options) home(t testing.TB) string {
+	t.Helper()
+	if !o.Unsynced {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memoryFiles, "lethe-vault-")
+	if err != nil {
+		t.Logf("no files in memory, so on disk: %v", err)
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("removing a Vault server's files: %v", err)
+		}
+	})
+	return dir
 }
 
 // A Server is one process. It is not safe for use by several goroutines.
@@ -61,7 +87,7 @@ func Start(t testing.TB, o Options) *Server {
 		}
 		t.Skipf("no Vault server to test with: %v", err)
 	}
-	s := &Server{t: t, options: o, dir: t.TempDir()}
+	s := &Server{t: t, options: o, dir: o.home(t)}
 	s.run(path)
 	t.Cleanup(s.stop)
 	return s
