@@ -89,3 +89,49 @@ func TestAnotherPolicyIsTakenOver(t *testing.T) {
 		shut(t, r)
 	})
 }
+
+// TestAPoolThatPassesNoMoreStillOwes: what another policy makes of the pool is for
+// connections to come; those that pass go on, and their gap is paid.
+func TestAPoolThatPassesNoMoreStillOwes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, b := &fakeLedger{blocked: true}, &fakeBook{}
+		r := passing(t, l, b, 2)
+		rec := admit(t, r, "chat", "someone", nil)
+		say := func(n int) {
+			for range n {
+				if err := one(rec, gateway.In, gateway.Text, time.Now(), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		say(40)
+		if err := r.Follow(testPolicy()); err != nil { // chat blocks
+			t.Fatal(err)
+		}
+		if c := admit(t, r, "chat", "else", nil).capture; c.gap != nil {
+			t.Error("who comes now passes")
+		}
+		say(40)
+		again := *testPolicy()
+		again.Pools = slices.Clone(again.Pools)
+		again.Pools[0].OnLedgerFailure = domain.FailurePass
+		if err := r.Follow(&again); err != nil {
+			t.Fatal(err)
+		}
+		if c := admit(t, r, "chat", "again", nil).capture; c.gap != rec.capture.gap {
+			t.Error("the pool has two gaps")
+		}
+		if err := r.Follow(testPolicy()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		l.set(false)
+		time.Sleep(5 * time.Second)
+		say(4)
+		rec.Closed(time.Now(), 1000, gateway.ClosedByClient, [2]int64{})
+		shut(t, r)
+		if recorded, missing, _ := l.sizes(t); recorded+missing != 84 || missing == 0 || len(b.debts()) != 0 {
+			t.Errorf("%d recorded and %d missing of 84, owed %+v", recorded, missing, b.debts())
+		}
+	})
+}

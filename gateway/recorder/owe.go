@@ -38,14 +38,11 @@ func (r *Recorder) startDebts() bool {
 
 // Missing returns what each pool let pass, in no order.
 func (r *Recorder) Missing() (all []Missing) {
-	for _, c := range r.pools() {
-		if c.gap == nil {
-			continue
-		}
-		c.gap.mu.Lock()
-		m := c.gap.total
-		c.gap.mu.Unlock()
-		m.Pool = c.pool
+	for pool, g := range r.captured.Load().gaps {
+		g.mu.Lock()
+		m := g.total
+		g.mu.Unlock()
+		m.Pool = pool
 		all = append(all, m)
 	}
 	return all
@@ -138,12 +135,9 @@ func (r *Recorder) owe(yield func(*gap, time.Time) (Gap, bool)) error {
 
 func (r *Recorder) oweLocked(yield func(*gap, time.Time) (Gap, bool)) error {
 	var errs []error
-	for _, c := range r.pools() {
-		if c.gap == nil {
-			continue
-		}
-		if g, owed := yield(c.gap, r.opt.Clock()); owed {
-			errs = append(errs, r.opt.Gaps.Owe(g))
+	for _, g := range r.captured.Load().gaps {
+		if said, owed := yield(g, r.opt.Clock()); owed {
+			errs = append(errs, r.opt.Gaps.Owe(said))
 		}
 	}
 	return errors.Join(errs...)
