@@ -131,9 +131,9 @@ type RelayCounts struct {
 	Unknown atomic.Uint64 // appends whose outcome was unknown
 }
 
-// depth is how many lanes are in the relay's hands for each that may be sent. The
-// bounds of those that wait are made durable by the same syncs: where a disk takes
-// 30 ms for one, eight ship half as much again as two.
+// depth is how many lanes are in the relay's hands for each that may be sent. One
+// sync makes the bounds of all that wait durable: with two, a disk that takes tens of
+// milliseconds for a sync sets the pace.
 const depth = 8
 
 // NewRelay makes the relay of an outbox.
