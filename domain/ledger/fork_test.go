@@ -75,6 +75,9 @@ func (c *forkedCluster) stopped(when string) {
 		if err := n.opens(c.t, c.others[0]); !errors.Is(err, domain.ErrForked) || !errors.Is(err, domain.ErrUnavailable) {
 			c.t.Errorf("%s: node %d reads %v", when, i, err)
 		}
+		if _, err := n.journal.Name(c.t.Context(), domain.New[domain.CommandID](), "subject", []domain.Tag{{1}}); !errors.Is(err, domain.ErrForked) {
+			c.t.Errorf("%s: node %d names a key as dead: %v", when, i, err)
+		}
 		id := fmt.Sprint("new on ", i, when)
 		c.record(n, id, 1)
 		out, err := n.Erase(c.t.Context(), ledger.Erasure{ExternalID: id, Principal: ledger.Principal{Role: "legal"}})
