@@ -62,6 +62,14 @@ func (c *cache[K, V]) get(k K) (v V, ok bool) {
 	return v, ok
 }
 
+// has reports whether a value is there, without marking it as used.
+func (c *cache[K, V]) has(k K) bool {
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.items[k] != nil
+}
+
 // epoch is taken before the value is computed.
 func (c *cache[K, V]) epoch(k K) uint64 {
 	s := c.shard(k)

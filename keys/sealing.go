@@ -67,6 +67,11 @@ func (r *Ring) Sealing(ctx context.Context, ref domain.SubjectRef, scope domain.
 	return r.sealingMiss(ctx, p, domain.BlockID{})
 }
 
+// Seals reports whether Sealing need not ask the custodian.
+func (r *Ring) Seals(ref domain.SubjectRef, scope domain.Scope, class domain.Class, tier domain.Tier, bucket domain.Bucket) bool {
+	return r.handles.has(place{ref: ref, class: class, tier: tier, bucket: bucket, scope: scope})
+}
+
 // use hands the handle out once more. It allocates nothing.
 func (h *handle) use(now time.Time) (*seal.Sealing, error) {
 	if now.Unix() >= h.due {

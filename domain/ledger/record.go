@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/seal"
 	"github.com/lethe-ledger/lethe/eventstore"
@@ -23,9 +25,9 @@ import (
 // A draft whose bucket is past due is recorded without its body and counted.
 func (l *Ledger) Record(ctx context.Context, drafts []domain.Draft) []error {
 	errs := make([]error, len(drafts))
-	events := make([]domain.Sealed, len(drafts))
+	events := l.sealAll(ctx, drafts, errs)
 	for i, d := range drafts {
-		if events[i], errs[i] = l.sealDraft(ctx, d); errs[i] != nil && discarded(errs[i]) {
+		if errs[i] != nil && discarded(errs[i]) {
 			l.counts.Discarded.Add(uint64(d.N))
 		}
 	}
@@ -46,27 +48,83 @@ func discarded(err error) bool {
 	return errors.Is(err, domain.ErrFenced) || errors.Is(err, domain.ErrErased)
 }
 
-// sealDraft seals one draft for the place that its time and class name.
-func (l *Ledger) sealDraft(ctx context.Context, d domain.Draft) (domain.Sealed, error) {
-	spec, err := domain.Events.Spec(d.Type)
-	if err != nil {
-		return domain.Sealed{}, err
+// A spot is where a draft belongs by its time and class.
+type spot struct {
+	spec     domain.EventSpec
+	revision uint32
+	now      *moment
+	bucket   domain.Bucket
+}
+
+func (l *Ledger) spotOf(d domain.Draft) (s spot, err error) {
+	if s.spec, err = domain.Events.Spec(d.Type); err != nil {
+		return s, err
 	}
 	revision, policy := l.Policy.Current()
 	rule, ok := policy.Class(d.Class)
 	if !ok {
-		return domain.Sealed{}, fmt.Errorf("%s: class %s is not in policy revision %d", d.Type, d.Class, revision)
+		return s, fmt.Errorf("%s: class %s is not in policy revision %d", d.Type, d.Class, revision)
 	}
-	now := l.momentOf(d.At)
-	bucket := now.bucket(d.At, rule.Bucket)
-	key, err := l.sealing(ctx, d, bucket)
+	s.revision, s.now = revision, l.momentOf(d.At)
+	s.bucket = s.now.bucket(d.At, rule.Bucket)
+	return s, nil
+}
+
+// askedAtOnce bounds the people whose keys one call asks the custodian for.
+const askedAtOnce = 16
+
+// sealAll seals drafts. Those whose keys the custodian must be asked for are asked
+// for beside each other, a person's one after another: the first reading often
+// brings the others.
+func (l *Ledger) sealAll(ctx context.Context, drafts []domain.Draft, errs []error) []domain.Sealed {
+	events := make([]domain.Sealed, len(drafts))
+	var missing map[domain.SubjectRef][]int
+	for i, d := range drafts {
+		at, err := l.spotOf(d)
+		switch {
+		case err != nil:
+			errs[i] = err
+		case len(drafts) > 1 && !l.Ring.Seals(d.Ref, d.Scope, d.Class, d.Tier, at.bucket):
+			if missing == nil {
+				missing = map[domain.SubjectRef][]int{}
+			}
+			missing[d.Ref] = append(missing[d.Ref], i)
+		default:
+			events[i], errs[i] = l.sealAt(ctx, d, at)
+		}
+	}
+	var asking errgroup.Group
+	asking.SetLimit(askedAtOnce)
+	for _, of := range missing {
+		asking.Go(func() error {
+			for _, i := range of {
+				events[i], errs[i] = l.sealDraft(ctx, drafts[i])
+			}
+			return nil // each draft has its own
+		})
+	}
+	_ = asking.Wait()
+	return events
+}
+
+// sealDraft seals one draft for the place that its time and class name.
+func (l *Ledger) sealDraft(ctx context.Context, d domain.Draft) (domain.Sealed, error) {
+	at, err := l.spotOf(d)
+	if err != nil {
+		return domain.Sealed{}, err
+	}
+	return l.sealAt(ctx, d, at)
+}
+
+func (l *Ledger) sealAt(ctx context.Context, d domain.Draft, at spot) (domain.Sealed, error) {
+	key, err := l.sealing(ctx, d, at.bucket)
 	late := errors.Is(err, domain.ErrPastDue)
 	if err != nil && !late {
-		return domain.Sealed{}, fmt.Errorf("key of %s/%s/%s: %w", d.Class, d.Tier, bucket, err)
+		return domain.Sealed{}, fmt.Errorf("key of %s/%s/%s: %w", d.Class, d.Tier, at.bucket, err)
 	}
 	e := domain.Envelope{
-		Hour: now.hour, Policy: revision, Salt: newSalt(), Scope: d.Scope, Ref: d.Ref,
-		Class: d.Class, Tier: d.Tier, Bucket: bucket, Gen: 1, N: d.N, Facts: d.Facts, Late: late,
+		Hour: at.now.hour, Policy: at.revision, Salt: newSalt(), Scope: d.Scope, Ref: d.Ref,
+		Class: d.Class, Tier: d.Tier, Bucket: at.bucket, Gen: 1, N: d.N, Facts: d.Facts, Late: late,
 	}
 	if late {
 		l.counts.Late.Add(uint64(d.N))
@@ -74,7 +132,7 @@ func (l *Ledger) sealDraft(ctx context.Context, d domain.Draft) (domain.Sealed, 
 	} else {
 		e.Gen = key.Where().Gen
 	}
-	return l.integrity().Seal(l.ID, d.ID, l.streamOf(d, e), spec, e, key, d.Payload)
+	return l.integrity().Seal(l.ID, d.ID, l.streamOf(d, e), at.spec, e, key, d.Payload)
 }
 
 func (l *Ledger) sealing(ctx context.Context, d domain.Draft, b domain.Bucket) (*seal.Sealing, error) {

@@ -36,6 +36,8 @@ type world struct {
 	// lying: the custodian acknowledges and destroys nothing, and the ring is not
 	// told what the journal names.
 	lying bool
+	// between wraps the custodian that the ring asks.
+	between func(keys.Custodian) keys.Custodian
 
 	mu  sync.Mutex
 	now time.Time
@@ -146,6 +148,9 @@ func (w *world) open() (err error) {
 	var custodian keys.Custodian = w.custodian
 	if w.lying {
 		custodian = keeping{w.custodian}
+	}
+	if w.between != nil {
+		custodian = w.between(custodian)
 	}
 	w.ring, err = keys.NewRing(ctx, keys.RingConfig{
 		Custodian: custodian, Ledger: testLedger, Namespace: "subjects", Clock: w.clock, Dead: keys.NewDead(),
