@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -48,6 +49,7 @@ type link struct {
 	eventstore.Store
 	appends atomic.Int32 // 1 lost, 2 unanswered, 3 lost of the journal
 	hangs   atomic.Bool  // subscriptions deliver nothing
+	stale   atomic.Bool  // reads show nothing, as a deposed leader's may
 }
 
 var errCut = fmt.Errorf("the log is away: %w", domain.ErrUnavailable)
@@ -62,6 +64,13 @@ func (l *link) Append(ctx context.Context, s domain.Stream, expected domain.Revi
 		return eventstore.Appended{}, errCut
 	}
 	return at, err
+}
+
+func (l *link) ReadStream(ctx context.Context, s domain.Stream, from domain.Revision, dir eventstore.Direction, limit int) iter.Seq2[domain.Recorded, error] {
+	if l.stale.Load() {
+		return func(func(domain.Recorded, error) bool) {}
+	}
+	return l.Store.ReadStream(ctx, s, from, dir, limit)
 }
 
 func (l *link) SubscribeAll(ctx context.Context, after domain.Position) (eventstore.Subscription, error) {

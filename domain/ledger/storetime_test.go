@@ -3,13 +3,11 @@ package ledger_test
 import (
 	"context"
 	"errors"
-	"iter"
 	"testing"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
 	"github.com/lethe-ledger/lethe/domain/ledger"
-	"github.com/lethe-ledger/lethe/eventstore"
 )
 
 // A pair is a wall clock and a boot clock that a test moves, and the log's beside
@@ -106,20 +104,6 @@ func TestAComparisonHoldsUntilTheClockJumps(t *testing.T) {
 	}
 }
 
-// shownTo is a log that shows a process nothing that was written lately, as a
-// deposed leader does.
-type shownTo struct {
-	*link
-	stale bool
-}
-
-func (l *shownTo) ReadStream(ctx context.Context, s domain.Stream, from domain.Revision, dir eventstore.Direction, limit int) iter.Seq2[domain.Recorded, error] {
-	if l.stale {
-		return func(func(domain.Recorded, error) bool) {}
-	}
-	return l.link.ReadStream(ctx, s, from, dir, limit)
-}
-
 // Beyond one machine nothing is destroyed by a clock that is a minute off the
 // log's, and the time is noted only while they agree.
 //
@@ -132,8 +116,6 @@ func TestNothingExpiresByAClockThatIsOffTheLogs(t *testing.T) {
 		i := n.now()
 		return ledger.Instant{Boot: i.Boot, Wall: i.Wall.Add(ahead)}
 	}
-	log := &shownTo{link: n.link}
-	n.Log = log
 	n.Many.StoreTime = ledger.NewStoreTime(ledger.StoreTimeConfig{Now: now, Echo: n.node.Echo})
 	k := domain.RetentionKey{Class: "messages", Tier: domain.OwnTier, Bucket: domain.BucketAt(time.Now().AddDate(0, 0, -40), domain.Day)}
 	if _, _, err := c.custodian.IssueRetention(t.Context(), k, time.Now().Add(-time.Hour)); err != nil {
@@ -149,7 +131,8 @@ func TestNothingExpiresByAClockThatIsOffTheLogs(t *testing.T) {
 		"61 s behind":             {-61 * time.Second, false, domain.ErrClock},
 		"not shown what it wrote": {time.Minute, true, domain.ErrUnavailable},
 	} {
-		ahead, log.stale = step.ahead, step.stale
+		ahead = step.ahead
+		n.link.stale.Store(step.stale)
 		if done, err := n.Expire(t.Context()); !errors.Is(err, step.want) || len(done.Keys) != 0 {
 			t.Errorf("%s: destroyed %v, %v", name, done.Keys, err)
 		}
@@ -160,7 +143,8 @@ func TestNothingExpiresByAClockThatIsOffTheLogs(t *testing.T) {
 	if begun, noted := w.count(domain.DestructionBegun), w.count(domain.TimeNoted); begun != 0 || noted != 0 {
 		t.Errorf("%d destructions and %d times are noted by a clock that is off", begun, noted)
 	}
-	ahead, log.stale = 59*time.Second, false
+	ahead = 59 * time.Second
+	n.link.stale.Store(false)
 	if err := n.Many.StoreTime.Compare(t.Context()); err != nil {
 		t.Error(err)
 	}
