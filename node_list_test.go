@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 	"github.com/lethe-ledger/lethe/gateway/api"
 )
 
@@ -26,12 +27,14 @@ func states(t *testing.T, l *Lethe) map[string]string {
 // TestALostNodeIsRetiredByTwoPrincipals on one machine and on a shared log.
 func TestALostNodeIsRetiredByTwoPrincipals(t *testing.T) {
 	operator := api.Caller{Principal: "ops", Role: api.RoleOperator, Purpose: "a disk was lost"}
+	clock := &shift{} // also the log's
 	for what, config := range map[string]func() *Config{
 		"one machine": func() *Config { return testConfig(t, t.TempDir(), upstream(t)) },
-		"shared log":  func() *Config { return remoteConfig(t, t.TempDir(), upstream(t), logServer(t)) },
+		"shared log": func() *Config {
+			return remoteConfig(t, t.TempDir(), upstream(t), esdbtest.Start(t, esdbtest.Options{Clock: clock.now}))
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			clock := &shift{}
 			r := serveWith(t, config(), clock.options(t))
 			lost, err := r.ledger.OpenNode(t.Context()) // of a process that never ends
 			if err != nil {
@@ -49,6 +52,11 @@ func TestALostNodeIsRetiredByTwoPrincipals(t *testing.T) {
 			}
 			retire(legal, api.CodeRefused)
 			clock.pass(25 * time.Hour)
+			if s := r.shared; s != nil {
+				if err := s.times.Compare(t.Context()); err != nil { // a jump
+					t.Fatal(err)
+				}
+			}
 			if err := r.edge.Load().node.Time(t.Context()); err != nil {
 				t.Fatal(err)
 			}
