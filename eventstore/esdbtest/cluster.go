@@ -95,6 +95,6 @@ func (c *Cluster) Dropped() int {
 // Close ends all servers; the log is gone.
 func (c *Cluster) Close() {
 	for _, s := range c.servers {
-		s.Stop()
+		s.leave()
 	}
 }

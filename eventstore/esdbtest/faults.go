@@ -30,7 +30,7 @@ func (s *Server) GoAway() {
 		s.mu.Unlock()
 		return
 	}
-	old, queue := r.calls, newQueue(r.split.Addr())
+	old, queue := r.calls, newQueue(r.split.addr)
 	r.calls = s.newCalls()
 	r.split.replace(queue)
 	go r.calls.Serve(queue) //nolint:errcheck // ends with the error of the closed listener

@@ -4,14 +4,69 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync"
 )
 
+// A door keeps a server's port while the server is stopped, so that nothing else
+// on the machine is found there: it resets who comes then.
+type door struct {
+	listener net.Listener
+
+	mu sync.Mutex
+	to *splitter // nil while stopped
+}
+
+// openDoor listens at address until it is closed.
+func openDoor(address string) (*door, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	d := &door{listener: l}
+	go d.run()
+	return d, nil
+}
+
+func (d *door) run() {
+	for {
+		c, err := d.listener.Accept()
+		if err != nil {
+			return // it is closed
+		}
+		d.mu.Lock()
+		to := d.to
+		d.mu.Unlock()
+		if to == nil {
+			reset(c)
+			continue
+		}
+		go to.sort(to.conns.add(c, to.frozen))
+	}
+}
+
+// lead gives new connections to a splitter; to nobody, if it is nil.
+func (d *door) lead(to *splitter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.to = to
+}
+
+func (d *door) close() { _ = d.listener.Close() } // it was open
+
+// reset ends a connection as a port does where nobody listens.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // without it the end is only more polite
+	}
+	_ = c.Close() // nothing was said on it
+}
+
 // A splitter serves gRPC and the admin API on one port, as the real server
 // does, by looking at how a connection begins.
 type splitter struct {
-	net.Listener
+	addr   net.Addr
 	tls    *tls.Config
 	conns  *connections
 	frozen *gate
@@ -21,23 +76,12 @@ type splitter struct {
 	calls *queue
 }
 
-func newSplitter(l net.Listener, t *tls.Config, conns *connections, frozen *gate) *splitter {
+func newSplitter(addr net.Addr, t *tls.Config, conns *connections, frozen *gate) *splitter {
 	if t != nil {
 		t = t.Clone()
 		t.NextProtos = []string{"h2", "http/1.1"}
 	}
-	return &splitter{Listener: l, tls: t, conns: conns, frozen: frozen, calls: newQueue(l.Addr()), admin: newQueue(l.Addr())}
-}
-
-// run accepts until the listener is closed.
-func (s *splitter) run() {
-	for {
-		c, err := s.Accept()
-		if err != nil {
-			return
-		}
-		go s.sort(s.conns.add(c, s.frozen))
-	}
+	return &splitter{addr: addr, tls: t, conns: conns, frozen: frozen, calls: newQueue(addr), admin: newQueue(addr)}
 }
 
 // preface begins every HTTP/2 connection, and nothing else.
@@ -76,7 +120,6 @@ func (s *splitter) replace(q *queue) {
 }
 
 func (s *splitter) close() {
-	_ = s.Close() // it was open; what else could go wrong changes nothing
 	_ = s.callQueue().Close()
 	_ = s.admin.Close()
 }

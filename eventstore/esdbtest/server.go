@@ -2,7 +2,6 @@ package esdbtest
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -27,6 +26,7 @@ type Server struct {
 
 	mu      sync.RWMutex // protects what follows; held for reading while committing
 	address string       // kept over a restart
+	door    *door        // to the port; nil before the first start and when closed
 	running *running     // nil while stopped
 	run     int          // counts the starts
 	known   *uint64      // what a stalled server has of the log; nil for all of it
@@ -102,16 +102,18 @@ func (s *Server) Restart() error {
 	s.Stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	listener, err := net.Listen("tcp", s.address)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.address, err)
+	if s.door == nil {
+		d, err := openDoor(s.address)
+		if err != nil {
+			return err
+		}
+		s.door, s.address = d, d.listener.Addr().String()
 	}
-	s.address = listener.Addr().String()
 	s.run++
 	r := &running{instance: uuid.New(), calls: s.newCalls(), admin: &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}}
-	r.split = newSplitter(listener, s.cluster.options.TLS, &s.conns, &s.frozen)
+	r.split = newSplitter(s.door.listener.Addr(), s.cluster.options.TLS, &s.conns, &s.frozen)
 	s.running = r
-	go r.split.run()
+	s.door.lead(r.split)
 	go r.calls.Serve(r.split.calls) //nolint:errcheck // ends with the error of the closed listener
 	go r.admin.Serve(r.split.admin) //nolint:errcheck // ends with the error of the closed listener
 	return nil
@@ -124,6 +126,9 @@ func (s *Server) Stop() {
 	r := s.running
 	s.running = nil
 	s.run++
+	if r != nil {
+		s.door.lead(nil)
+	}
 	s.mu.Unlock()
 	if r == nil {
 		return
@@ -134,6 +139,17 @@ func (s *Server) Stop() {
 	s.conns.closeAll()
 	r.calls.Stop()
 	_ = r.admin.Close() // the listener is closed already, and says so
+}
+
+// leave gives the port back.
+func (s *Server) leave() {
+	s.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.door != nil {
+		s.door.close()
+		s.door = nil
+	}
 }
 
 // Close stops the server, and the others of its cluster.
