@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/eventstore/esdbtest"
 )
 
@@ -60,6 +62,7 @@ func TestSoakTheLogIsKilledAndVaultIsSealed(t *testing.T) {
 			show, err := gateways[(i+1)%2].SubjectShow(t.Context(), legal, fmt.Sprint("person", i))
 			return err == nil && records(show, "messages", "present") == want
 		})
+		ordered(t, gateways[i%2], fmt.Sprint("person", i))
 	}
 	var mem runtime.MemStats
 	runtime.GC()
@@ -80,6 +83,28 @@ func TestSoakTheLogIsKilledAndVaultIsSealed(t *testing.T) {
 	}
 	if deaths < 3 {
 		t.Errorf("the log died %d times: the test lost its subject", deaths)
+	}
+}
+
+// ordered checks that a person's messages stand in the log in the order of their
+// times, each way by itself: both are pumped at once.
+func ordered(t *testing.T, r *running, user string) {
+	t.Helper()
+	last := map[domain.Direction]int64{}
+	for _, e := range messagesOf(t, r.Lethe, user) {
+		var o ledger.Opened
+		await(t, "opening "+e.ID().String(), func() (ok bool) {
+			var err error
+			o, err = r.ledger.Open(t.Context(), e)
+			return err == nil
+		})
+		for i, at := range o.Traffic.At {
+			way := o.Traffic.Directions[i]
+			if at < last[way] {
+				t.Fatalf("%s: a message of %d µs stands behind one of %d", user, at, last[way])
+			}
+			last[way] = at
+		}
 	}
 }
 
