@@ -55,7 +55,7 @@ func (l *Lethe) instant() ledger.Instant {
 // newShared makes the lease, which the ledger is opened with; it can be had once
 // join has returned.
 func (l *Lethe) newShared() *shared {
-	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger)}
+	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger, l.journal.Lost)}
 	s.lease = ledger.NewLease(ledger.LeaseConfig{
 		Now: l.instant, Drop: l.ring.DropOpenings, Pause: pause, Check: l.journal.Check,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },

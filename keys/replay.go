@@ -31,7 +31,7 @@ type Replayed struct {
 // a person took, nothing. lines is the whole journal, in order. Nothing else
 // uses the ring meanwhile. It is idempotent.
 func (r *Ring) Replay(ctx context.Context, lines []Line) (Replayed, error) {
-	n := newNamed(lines)
+	n := NewNamed(lines)
 	for _, l := range lines {
 		r.Dead.Add(l.Dead...)
 	}
@@ -45,31 +45,10 @@ func (r *Ring) Replay(ctx context.Context, lines []Line) (Replayed, error) {
 	return p.done, nil
 }
 
-// named is the journal by tag. A tag that both a range and a line of another
-// kind name counts as the other's: it takes more.
-type named map[domain.Tag]Line
-
-func newNamed(lines []Line) named {
-	n := named{}
-	for _, l := range lines {
-		for _, t := range l.Dead {
-			if before, ok := n[t]; !ok || before.Kind == DestroyRange {
-				n[t] = Line{Seq: l.Seq, Kind: l.Kind}
-			}
-		}
-	}
-	return n
-}
-
-func (n named) has(t domain.Tag) bool {
-	_, ok := n[t]
-	return ok
-}
-
 // A replay goes over a custodian once.
 type replay struct {
 	*Ring
-	named named
+	named Named
 	live  []domain.RetentionKey
 	done  Replayed
 }

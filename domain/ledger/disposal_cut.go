@@ -118,7 +118,7 @@ func (d *Disposal) pastPeriod(ctx context.Context, f *fates) (from, before domai
 
 func (f *fates) inProgress(r domain.Revision) bool {
 	for _, begun := range f.begun {
-		if begun == r {
+		if begun.revision == r {
 			return true
 		}
 	}

@@ -30,13 +30,18 @@ type fate struct {
 	pending  bool // of this sweep
 }
 
+// A begunNote says that a destruction began, at a revision.
+type begunNote struct {
+	domain.DestructionNote
+	revision domain.Revision
+}
+
 // fates are the destructions of which a sweep knows, by what they took.
 type fates struct {
 	byRef   map[domain.SubjectRef][]*fate
 	byBlock map[domain.BlockID]*fate
 	buckets map[domain.RetentionKey]*fate
-	// begun are destructions in progress, by command, with the revision of their note.
-	begun map[domain.CommandID]domain.Revision
+	begun   map[domain.CommandID]begunNote // in progress
 
 	all            []*fate // persons and blocks, as the log has them
 	pending        []*fate // persons and blocks to be recorded
@@ -49,7 +54,7 @@ type fates struct {
 func (d *Disposal) gather(ctx context.Context, destruction, retention domain.Revision) (*fates, error) {
 	f := &fates{
 		byRef: map[domain.SubjectRef][]*fate{}, byBlock: map[domain.BlockID]*fate{},
-		buckets: map[domain.RetentionKey]*fate{}, begun: map[domain.CommandID]domain.Revision{},
+		buckets: map[domain.RetentionKey]*fate{}, begun: map[domain.CommandID]begunNote{},
 	}
 	byCommand := map[domain.CommandID]*fate{}
 	for e, err := range d.notes(ctx, d.streams.Destruction(), destruction) {
@@ -105,7 +110,7 @@ func (f *fates) takeNote(e noted, byCommand map[domain.CommandID]*fate) error {
 		return err
 	}
 	if !note.Done {
-		f.begun[note.Command] = e.Revision
+		f.begun[note.Command] = begunNote{note, e.Revision}
 		return nil
 	}
 	delete(f.begun, note.Command)

@@ -227,12 +227,16 @@ func (l *Ledger) noteDone(ctx context.Context, w *erasure) error {
 // nothing clear carries two refs of one person (FORMAT §1).
 func (l *Ledger) linked(w *erasure) (list []keys.Destruction) {
 	for _, link := range w.Plan.Links {
-		sum := l.Ring.MAC(append(append([]byte("lethe/linked/v1"), w.Destruction.Command[:]...), link.Ref[:]...))
 		list = append(list, keys.Destruction{
-			Command: domain.Step(w.Request, string(sum[:])), Kind: keys.DestroySubject, Scope: domain.Erasable, Ref: link.Ref,
+			Command: l.linkedCommand(w, link.Ref), Kind: keys.DestroySubject, Scope: domain.Erasable, Ref: link.Ref,
 		})
 	}
 	return list
+}
+
+func (l *Ledger) linkedCommand(w *erasure, ref domain.SubjectRef) domain.CommandID {
+	sum := l.Ring.MAC(append(append([]byte("lethe/linked/v1"), w.Destruction.Command[:]...), ref[:]...))
+	return domain.Step(w.Request, string(sum[:]))
 }
 
 func (l *Ledger) done(ctx context.Context, d keys.Destruction, after domain.Revision, p keys.Plan, journal *uint64) error {

@@ -13,6 +13,7 @@ import (
 // use.
 type Heard struct {
 	streams domain.Streams
+	lost    func(ctx context.Context, stream domain.StreamName, e domain.Envelope) (bool, error)
 
 	mu      sync.RWMutex // protects what follows
 	known   bool         // the stream destruction was read to its end once
@@ -21,17 +22,18 @@ type Heard struct {
 	buckets map[domain.RetentionKey]bool
 }
 
-// NewHeard returns what has heard of nothing yet.
-func NewHeard(l domain.LedgerID) *Heard {
+// NewHeard returns what has heard of nothing yet. lost is asked about what no note
+// covers, as Journal.Lost says: a log that went back lost notes, too.
+func NewHeard(l domain.LedgerID, lost func(ctx context.Context, stream domain.StreamName, e domain.Envelope) (bool, error)) *Heard {
 	return &Heard{
-		streams: domain.StreamsOf(l), refs: map[domain.SubjectRef][]domain.DestructionNote{},
+		streams: domain.StreamsOf(l), lost: lost, refs: map[domain.SubjectRef][]domain.DestructionNote{},
 		blocks: map[domain.BlockID]bool{}, buckets: map[domain.RetentionKey]bool{},
 	}
 }
 
 // Destroyed reports whether the keys of an event are destroyed, or being
 // destroyed. domain.ErrUnavailable until the log was read once.
-func (h *Heard) Destroyed(_ context.Context, stream domain.Stream, e domain.Envelope) (bool, error) {
+func (h *Heard) Destroyed(ctx context.Context, stream domain.Stream, e domain.Envelope) (bool, error) {
 	if e.Scope == 0 {
 		return false, nil // a note
 	}
@@ -39,6 +41,13 @@ func (h *Heard) Destroyed(_ context.Context, stream domain.Stream, e domain.Enve
 	if err != nil {
 		return false, err
 	}
+	if noted, err := h.noted(name, e); noted || err != nil {
+		return noted, err
+	}
+	return h.lost(ctx, name, e)
+}
+
+func (h *Heard) noted(name domain.StreamName, e domain.Envelope) (bool, error) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if !h.known {

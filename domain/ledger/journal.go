@@ -47,6 +47,9 @@ type Journal struct {
 
 	stopped atomic.Pointer[error] // why nothing is opened or erased; nil is nothing
 	expects expectation           // of the custodian's head
+	// As the custodian's head said when it was last read: wentBack, the log lacked
+	// lines once; unnoted, and what they destroyed is not noted again.
+	wentBack, unnoted atomic.Bool
 
 	mu    sync.Mutex // protects what follows; one line at a time
 	chain domain.JournalChain

@@ -158,8 +158,11 @@ func (j *Journal) diverges(ctx context.Context, lines []storedLine, inFile [][]b
 	j.stopped.Store(&stop)
 	return j.changeHead(ctx, func(h *journalHead) (bool, error) {
 		before := len(h.Forked)
-		h.Forked = with(h.Forked, fork)
-		return len(h.Forked) > before, nil
+		if h.Forked = with(h.Forked, fork); len(h.Forked) == before {
+			return false, nil
+		}
+		h.Back = domain.New[domain.CommandID]()
+		return true, nil
 	})
 }
 

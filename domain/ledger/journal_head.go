@@ -23,6 +23,10 @@ type journalHead struct {
 	// from the custodian before.
 	Restored domain.CommandID `json:"restored,omitzero"`
 	Forked   []Fork           `json:"forked,omitempty"`
+	// Back names the last time that the log lacked lines of a journal file, and so the
+	// notes of destructions, too; Noted the one behind which they were noted again.
+	Back  domain.CommandID `json:"back,omitzero"`
+	Noted domain.CommandID `json:"noted,omitzero"`
 }
 
 // A Fork is a journal file with lines that the log does not have, by how many lines
@@ -57,6 +61,8 @@ func (j *Journal) head(ctx context.Context) (journalHead, keys.Version, error) {
 	if err := json.Unmarshal(value, &h); err != nil {
 		return journalHead{}, 0, fmt.Errorf("reading the journal's head: %w", err)
 	}
+	j.wentBack.Store(!h.Back.IsZero())
+	j.unnoted.Store(h.Back != h.Noted)
 	return h, version, nil
 }
 

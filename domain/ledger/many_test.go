@@ -409,7 +409,7 @@ func TestOneProcessAtATimeDestroysWhatIsDue(t *testing.T) {
 func TestWhatIsNotInTheLogYetIsKnownToComeTooLate(t *testing.T) {
 	c := newCluster(t, 1)
 	n := c.nodes[0]
-	heard := ledger.NewHeard(testLedger)
+	heard := ledger.NewHeard(testLedger, n.journal.Lost)
 	ada, events := c.record(n, "ada", 1)
 	_, others := c.record(n, "bob", 1)
 	fate := func(r domain.Recorded) (bool, error) {

@@ -57,15 +57,23 @@ func value(r *domain.Recorded) domain.Recorded {
 
 // note appends a note of the ledger's own, once.
 func (l *Ledger) note(ctx context.Context, stream domain.Stream, after domain.Revision, id domain.EventID, typ domain.EventType, facts domain.Facts) (domain.Recorded, error) {
-	spec, err := domain.Events.Spec(typ)
+	event, err := l.makeNote(stream, id, typ, facts)
 	if err != nil {
 		return domain.Recorded{}, err
+	}
+	return l.once(ctx, after, event)
+}
+
+func (l *Ledger) makeNote(stream domain.Stream, id domain.EventID, typ domain.EventType, facts domain.Facts) (domain.Sealed, error) {
+	spec, err := domain.Events.Spec(typ)
+	if err != nil {
+		return domain.Sealed{}, err
 	}
 	revision, _ := l.Policy.Current()
 	e := domain.Envelope{Hour: domain.HourOf(l.Clock()), Policy: revision, Salt: newSalt(), Class: spec.Class, Facts: facts}
 	event, err := l.integrity().Note(id, stream, spec, e)
 	if err != nil {
-		return domain.Recorded{}, fmt.Errorf("noting %s: %w", typ, err)
+		return domain.Sealed{}, fmt.Errorf("noting %s: %w", typ, err)
 	}
-	return l.once(ctx, after, event)
+	return event, nil
 }
