@@ -106,7 +106,8 @@ type search struct {
 	// it notes it.
 	working map[domain.CommandID]bool
 	busy    map[uint64]bool
-	end     domain.Revision // of the stream destruction, as far as read
+	end     domain.Revision         // of the stream destruction, as far as read
+	others  map[domain.EventID]bool // that stand there since the search began
 	seen    *lru.Cache[keyPlace, struct{}]
 	found   map[lostKey]*lostNote
 }
@@ -137,7 +138,7 @@ type lostNote struct {
 func (d *Disposal) newSearch(ctx context.Context, lines []keys.Line) (s *search, err error) {
 	s = &search{
 		Disposal: d, named: keys.NewNamed(lines), noted: map[domain.CommandID]bool{}, requests: map[uint64]*erasure{},
-		working: map[domain.CommandID]bool{}, busy: map[uint64]bool{}, found: map[lostKey]*lostNote{},
+		working: map[domain.CommandID]bool{}, busy: map[uint64]bool{}, found: map[lostKey]*lostNote{}, others: map[domain.EventID]bool{},
 	}
 	if s.seen, err = lru.New[keyPlace, struct{}](spotsKept); err != nil {
 		return nil, fmt.Errorf("making the list of what was looked at: %w", err)

@@ -114,6 +114,10 @@ func (s *search) append(ctx context.Context, note domain.DestructionNote, begun 
 		events = []domain.Sealed{first, done}
 	}
 	for range appendTries {
+		events = slices.DeleteFunc(events, func(e domain.Sealed) bool { return s.others[e.ID()] })
+		if len(events) == 0 {
+			return nil
+		}
 		_, err := s.Log.Append(ctx, stream, s.end, events)
 		var wrong *eventstore.WrongRevision
 		if err == nil {
@@ -123,21 +127,21 @@ func (s *search) append(ctx context.Context, note domain.DestructionNote, begun 
 		if !errors.As(err, &wrong) {
 			return fmt.Errorf("appending %s: %w", domain.DestructionDone, err)
 		}
-		if events, err = s.missing(ctx, stream, events); err != nil || len(events) == 0 {
+		if err := s.readOthers(ctx, stream); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("stream %s keeps moving: %w", stream, domain.ErrConflict)
 }
 
-// missing reads what others wrote, and returns the events that are not among it.
-func (s *search) missing(ctx context.Context, stream domain.Stream, events []domain.Sealed) ([]domain.Sealed, error) {
+// readOthers reads what others wrote behind what was read before.
+func (s *search) readOthers(ctx context.Context, stream domain.Stream) error {
 	for r, err := range s.Log.ReadStream(ctx, stream, s.end+1, eventstore.Forward, 0) {
 		if err != nil {
-			return nil, fmt.Errorf("reading stream %s: %w", stream, err)
+			return fmt.Errorf("reading stream %s: %w", stream, err)
 		}
 		s.end = r.Revision
-		events = slices.DeleteFunc(events, func(e domain.Sealed) bool { return e.ID() == r.ID() })
+		s.others[r.ID()] = true
 	}
-	return events, nil
+	return nil
 }
