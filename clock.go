@@ -93,7 +93,25 @@ func (c *clock) vouch(known bool) {
 	c.known = known
 }
 
-var errClockJumped = errors.New("wall and monotonic clock disagree, or the last time noted is not within 10 minutes; they must agree for 10 minutes")
+// maxSeen is how far the time that an operator sees may be from the clock's.
+const maxSeen = time.Minute
+
+// confirm lets an operator vouch for the clock, by the time that they see on another
+// one: until the wall clock jumps. It stands for what the kernel or the log would say
+// on one machine; against the log's clock, where processes share one, nobody can
+// vouch. It reports false, and changes nothing, if the two are a minute apart.
+func (c *clock) confirm(seen time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if now.Round(0).Sub(seen).Abs() >= maxSeen {
+		return false
+	}
+	c.agreed, c.since, c.known = now, c.elapsed(), true
+	return true
+}
+
+var errClockJumped = errors.New("wall and monotonic clock disagree, or the last time noted is not within 10 minutes; they must agree for 10 minutes, or an operator confirms by lethe keys trust-clock")
 
 // trusted reports nil while keys may be issued and destroyed by the clock.
 func (c *clock) trusted() error {

@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/lethe-ledger/lethe/domain"
+	"github.com/lethe-ledger/lethe/domain/ledger"
 	"github.com/lethe-ledger/lethe/eventstore/embedded"
 )
 
@@ -44,6 +45,26 @@ func TestTheClockIsTrusted(t *testing.T) {
 		"after a jump of the wall clock": {func(f *fakeTime, c *clock) {
 			c.vouch(true)
 			jump(f, time.Hour)
+		}, false},
+		"confirmed by the time": {func(f *fakeTime, c *clock) {
+			c.vouch(false)
+			c.confirm(f.at.Add(-59 * time.Second))
+		}, true},
+		"confirmed by another time": {func(f *fakeTime, c *clock) {
+			c.vouch(false)
+			c.confirm(f.at.Add(-time.Minute))
+		}, false},
+		"confirmed behind a jump": {func(f *fakeTime, c *clock) {
+			jump(f, time.Hour)
+			c.confirm(f.at)
+		}, true},
+		"confirmed before a jump": {func(f *fakeTime, c *clock) {
+			c.confirm(f.at)
+			jump(f, time.Hour)
+		}, false},
+		"confirmed, and apart from the log's": {func(f *fakeTime, c *clock) {
+			c.besides(func() error { return ledger.ErrClocksApart })
+			c.confirm(f.at)
 		}, false},
 		"ten minutes after a jump": {func(f *fakeTime, c *clock) {
 			c.vouch(true)

@@ -173,6 +173,10 @@ func (fake) Feed(context.Context, api.Caller, func(api.FeedEvent) error) error {
 
 func (fake) Ready() error { return nil }
 
+func (fake) TrustClock(_ context.Context, _ api.Caller, now time.Time) (api.KeysStatus, error) {
+	return api.KeysStatus{Custodian: "embedded", State: "ready"}, nil
+}
+
 func (fake) RestoreCheck(context.Context, api.Caller, string) (api.RestoreCheck, error) {
 	return api.RestoreCheck{Lines: 9, Behind: 4, Subjects: 2, Classes: 1, Rescued: 3}, nil
 }

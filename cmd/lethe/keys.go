@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func (p *program) keys() *cobra.Command {
-	return group("keys", "Show how the custodian of keys is", p.keysStatus(), p.keysRestoreCheck())
+	return group("keys", "Show how the custodian of keys is", p.keysStatus(), p.keysTrustClock(), p.keysRestoreCheck())
 }
 
 func (p *program) keysStatus() *cobra.Command {
@@ -20,14 +21,39 @@ func (p *program) keysStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := []any{
-				"custodian", k.Custodian, "state", k.State, "subjects", k.Subjects, "buckets", k.Buckets,
-				"handles", k.Handles, "blocks", k.Blocks, "destroyed", k.Destroyed,
+			return p.emit(k, keysSheet(k))
+		})
+	})
+	return c
+}
+
+func keysSheet(k api.KeysStatus) *sheet {
+	rows := []any{
+		"custodian", k.Custodian, "state", k.State, "subjects", k.Subjects, "buckets", k.Buckets,
+		"handles", k.Handles, "blocks", k.Blocks, "destroyed", k.Destroyed,
+	}
+	if k.Reason != "" {
+		rows = append(rows, "reason", k.Reason)
+	}
+	return pairs(rows...)
+}
+
+func (p *program) keysTrustClock() *cobra.Command {
+	c := &cobra.Command{
+		Use: "trust-clock NOW", Short: "Vouch for this machine's clock by the time that you see elsewhere", Args: cobra.ExactArgs(1),
+		Long: "Vouch for this machine's clock. Keys are issued and destroyed by it only while it is\ntrusted: the kernel calls it synchronised, the log vouches for it at the start, or it has\nnot jumped for ten minutes. NOW is the time on another clock that you trust, as in\n2026-11-23T10:15:00Z; a minute apart from this machine's it is refused. It holds until the\nclock jumps. Where several processes share a log, its clock must agree all the same.",
+	}
+	c.RunE = p.do(func(cmd *cobra.Command, args []string) error {
+		now, err := time.Parse(time.RFC3339, args[0])
+		if err != nil {
+			return api.Usage("NOW is a time as in 2026-11-23T10:15:00Z")
+		}
+		return p.with(cmd, whyOperation, func(ctx context.Context, s api.Service, by api.Caller) error {
+			k, err := s.TrustClock(ctx, by, now)
+			if err != nil {
+				return err
 			}
-			if k.Reason != "" {
-				rows = append(rows, "reason", k.Reason)
-			}
-			return p.emit(k, pairs(rows...))
+			return p.emit(k, keysSheet(k))
 		})
 	})
 	return c

@@ -29,7 +29,7 @@ func TestClientIsAService(t *testing.T) {
 		second(c.Erase(ctx, why, EraseRequest{ID: "alice", Request: uuidA, Before: asOf})), second(c.Receipt(ctx, Caller{}, uuidB)),
 		second(c.RetentionStatus(ctx, why)), second(c.RetentionRun(ctx, why, true)), second(c.Dispose(ctx, why, false, nil)), second(c.Views(ctx, why)),
 		second(c.Digest(ctx, why, "hold/ings")), second(c.Rebuild(ctx, why, []string{"a", "b"}, nil)), second(c.Rebuild(ctx, why, nil, nil)),
-		second(c.Replay(ctx, why, asOf, file, nil)), second(c.KeysStatus(ctx, why)), second(c.RestoreCheck(ctx, why, "3fa9")), second(c.TokenCreate(ctx, why, "n", RoleLegal)),
+		second(c.Replay(ctx, why, asOf, file, nil)), second(c.KeysStatus(ctx, why)), second(c.TrustClock(ctx, why, asOf)), second(c.RestoreCheck(ctx, why, "3fa9")), second(c.TokenCreate(ctx, why, "n", RoleLegal)),
 		second(c.TokenList(ctx, why)), c.TokenRevoke(ctx, why, "n"), second(c.Doctor(ctx, why)), c.Ready(),
 	} {
 		if err != nil {
@@ -38,7 +38,7 @@ func TestClientIsAService(t *testing.T) {
 	}
 	for i, want := range []string{
 		"show alice/ä?", "list", "export alice", "erase alice", "receipt " + uuidB, "retention", "retention run", "retention dispose", "views", "digest hold/ings",
-		"rebuild a,b", "rebuild ", "replay", "keys", "restore check 3fa9", "token create n", "tokens", "token revoke n", "doctor",
+		"rebuild a,b", "rebuild ", "replay", "keys", "trust clock 2026-01-02T03:04:05Z", "restore check 3fa9", "token create n", "tokens", "token revoke n", "doctor",
 	} {
 		purpose := "complaint"
 		if strings.HasPrefix(want, "receipt") {

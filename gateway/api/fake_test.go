@@ -168,6 +168,10 @@ func (f *fake) Dispose(_ context.Context, c Caller, dryRun bool, _ Progress) (Di
 	return Disposal{DryRun: dryRun, Events: 7}, f.note("retention dispose", c)
 }
 
+func (f *fake) TrustClock(_ context.Context, c Caller, now time.Time) (KeysStatus, error) {
+	return KeysStatus{State: "ready"}, f.note("trust clock "+now.UTC().Format(time.RFC3339), c)
+}
+
 func (f *fake) RestoreCheck(_ context.Context, c Caller, lost string) (RestoreCheck, error) {
 	return RestoreCheck{Lines: 3}, f.note("restore check "+lost, c)
 }

@@ -54,6 +54,7 @@ func routes() []route {
 		{pattern: "GET /v1/jobs/{id}/file", roles: replayers, serve: (*Server).jobFile},
 
 		{pattern: "GET /v1/keys", roles: replayers, serve: (*Server).keysStatus},
+		{pattern: "POST /v1/keys:trust-clock", roles: operators, serve: (*Server).trustClock},
 		{pattern: "POST /v1/keys:restore-check", roles: operators, serve: (*Server).restoreCheck},
 		{pattern: "GET /v1/tokens", roles: operators, serve: (*Server).tokenList},
 		{pattern: "POST /v1/tokens", roles: operators, serve: (*Server).tokenCreate},

@@ -174,6 +174,7 @@ func TestRoles(t *testing.T) {
 		"DELETE /v1/jobs/{id}":        "oal",
 		"GET /v1/jobs/{id}/file":      "oa",
 		"GET /v1/keys":                "oa",
+		"POST /v1/keys:trust-clock":   "o",
 		"POST /v1/keys:restore-check": "o",
 		"GET /v1/tokens":              "o",
 		"POST /v1/tokens":             "o",

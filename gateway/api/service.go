@@ -60,6 +60,9 @@ type Service interface {
 	Replay(ctx context.Context, c Caller, asOf time.Time, path string, p Progress) (Replay, error)
 
 	KeysStatus(ctx context.Context, c Caller) (KeysStatus, error)
+	// TrustClock lets an operator vouch for the clock of this machine by the time that
+	// they see on another one; it is refused if they are a minute apart.
+	TrustClock(ctx context.Context, c Caller, now time.Time) (KeysStatus, error)
 	// RestoreCheck destroys again what the erasure journal names, and puts what only
 	// this node's journal file names into the log. lost, if it is not empty, is the
 	// hash by which a journal file is named that is lost: two principals say so.
