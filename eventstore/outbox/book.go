@@ -16,10 +16,12 @@ import (
 //	'A' stream number, acknowledged revision, n, n × (first event number, how many)
 //	'O' debt, 16 bytes, from, to, connections, bytes, length, pool
 //	'P' debt, 16 bytes
+//	'F'
 //
 // S states a stream. I fixes the append of everything pending of a stream up to an
 // event before it is first sent. A takes events away, because they stand in the
 // log or were dropped, and ends the append that was fixed. O owes a gap, P pays it.
+// F forgets every acknowledged and every expected revision before it.
 const pageType domain.EventType = "outbox.page.v1"
 
 // The kinds of entries.
@@ -29,6 +31,7 @@ const (
 	entryAway   = 'A'
 	entryOwed   = 'O'
 	entryPaid   = 'P'
+	entryForgot = 'F'
 )
 
 var errPage = errors.New("malformed page of the outbox")
@@ -117,6 +120,7 @@ func (d *decoder) entry() entry {
 		e.debt = d.debt()
 	case entryPaid:
 		copy(e.debt.ID[:], d.fixed(16))
+	case entryForgot:
 	default:
 		d.fail()
 	}

@@ -92,6 +92,10 @@ func (f *loading) entry(s *segment, e entry) {
 		f.box.oweAgain(e.debt, s)
 	case entryPaid:
 		f.box.paid(e.debt.ID)
+	case entryForgot:
+		for _, l := range f.lanes {
+			l.forget()
+		}
 	}
 }
 

@@ -150,11 +150,14 @@ func (l *line) Append(_ context.Context, s domain.Stream, expected domain.Revisi
 }
 
 // ReadStream implements Log.
-func (l *line) ReadStream(_ context.Context, s domain.Stream, from domain.Revision, _ eventstore.Direction, _ int) iter.Seq2[domain.Recorded, error] {
+func (l *line) ReadStream(_ context.Context, s domain.Stream, from domain.Revision, dir eventstore.Direction, _ int) iter.Seq2[domain.Recorded, error] {
 	return func(yield func(domain.Recorded, error) bool) {
 		if l.away {
 			yield(domain.Recorded{}, storetest.ErrFault)
 			return
+		}
+		if dir == eventstore.Backward { // the end alone is asked for
+			from = 0
 		}
 		if l.deposed() {
 			for i := int(from); i < len(l.stale[s]); i++ {
@@ -168,6 +171,9 @@ func (l *line) ReadStream(_ context.Context, s domain.Stream, from domain.Revisi
 		if err != nil {
 			yield(domain.Recorded{}, err)
 			return
+		}
+		if dir == eventstore.Backward {
+			events = events[max(len(events)-1, 0):]
 		}
 		for _, e := range events {
 			if !yield(e, nil) {

@@ -41,6 +41,13 @@ type member struct {
 // sums tell whether the property met what it is about.
 type sums struct{ moved, found, dropped, unsure, unknown, restored, crashed, deposed, rolled, meanwhile uint64 }
 
+// forget is what follows a log that went back, also where it did not.
+func (tr *trial) forget(r *rapid.T) {
+	if err := rapid.SampledFrom(tr.nodes).Draw(r, "node").relay.Forget(); err != nil {
+		r.Fatal(err)
+	}
+}
+
 func TestModel(t *testing.T) {
 	s := &sums{}
 	must(t, flag.Set("rapid.steps", "80"))
@@ -71,6 +78,7 @@ func TestModel(t *testing.T) {
 			"crash":    tr.crash,
 			"keep":     tr.keep,
 			"restore":  tr.restore,
+			"forget":   tr.forget,
 			"destroy":  tr.destroy,
 			"somebody": tr.somebody,
 			"":         func(r *rapid.T) { tr.once(r) },

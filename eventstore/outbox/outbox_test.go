@@ -350,6 +350,7 @@ func FuzzPage(f *testing.F) {
 		{kind: entryAway, lane: 1, revision: 9, runs: []run{{1, 2}, {5, 1}}},
 		{kind: entryOwed, debt: debt},
 		{kind: entryPaid, debt: Debt{ID: debt.ID}},
+		{kind: entryForgot},
 	} {
 		f.Add(e.append(nil))
 	}

@@ -24,7 +24,7 @@ type look struct {
 // at actual.
 func (r *Relay) refused(ctx context.Context, l *lane, events []domain.Sealed, actual domain.Revision) {
 	if actual < l.acked {
-		r.fail(fmt.Errorf("stream %s ends at revision %d, an event at %d was acknowledged: %w", l.stream, actual, l.acked, ErrWentBack))
+		r.fail(wentBack(l.stream, actual, l.acked))
 		r.box.release(l, r.opt.Clock().Add(r.opt.MaxBackoff))
 		return
 	}

@@ -93,7 +93,7 @@ func (o RelayOptions) withDefaults() (RelayOptions, error) {
 }
 
 // ErrWentBack says that the log ends before an event that it acknowledged: it was
-// restored from a copy. Nothing is shipped until somebody has looked.
+// restored from a copy. Nothing is shipped until Relay.Forget was called.
 var ErrWentBack = errors.New("the log went back behind what it acknowledged")
 
 // A Relay ships what is pending in an outbox, stream by stream, everything pending
@@ -113,6 +113,7 @@ type Relay struct {
 	opt      RelayOptions
 	counts   RelayCounts
 	gate     gate
+	standing sync.Mutex // held while it runs
 	began    time.Time
 	stopping atomic.Bool         // no further append is begun
 	fatal    chan error          // the first failure that ends the relay
@@ -152,9 +153,15 @@ func (r *Relay) Counts() *RelayCounts { return &r.counts }
 
 // Run ships until ctx ends, which is no error, and then waits for the calls in
 // flight. It ends by itself with ErrWentBack, with an append that the log refuses
-// for good, or when the local store does not answer.
+// for good, or when the local store does not answer; it can be called again.
 func (r *Relay) Run(ctx context.Context) error {
+	r.standing.Lock()
+	defer r.standing.Unlock()
 	r.stopping.Store(false)
+	select {
+	case <-r.fatal: // of a Run before
+	default:
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	calls, stop := context.WithCancel(context.WithoutCancel(ctx))
