@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type shared struct {
 	local  *storeengine.Store // below the outbox
 	outbox *outbox.Outbox
 	relay  *outbox.Relay
+	halted atomic.Pointer[error] // why the relay stands; nil while it runs
+	forget chan chan error       // asks ship to have the outbox forget the log's ends
 	// recording is the ledger as the recorder sees it: what it records goes to the
 	// outbox first.
 	recording *ledger.Ledger
@@ -55,7 +58,7 @@ func (l *Lethe) instant() ledger.Instant {
 // newShared makes the lease, which the ledger is opened with; it can be had once
 // join has returned.
 func (l *Lethe) newShared() *shared {
-	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger, l.journal.Lost)}
+	s := &shared{lethe: l, heard: ledger.NewHeard(l.cfg.Ledger, l.journal.Lost), forget: make(chan chan error)}
 	s.lease = ledger.NewLease(ledger.LeaseConfig{
 		Now: l.instant, Drop: l.ring.DropOpenings, Pause: pause, Check: l.journal.Check,
 		Renew: func(ctx context.Context, begun func(domain.EventID)) error { return s.node.Renew(ctx, begun) },
@@ -96,11 +99,68 @@ func (s *shared) notice(err error) {
 	}
 }
 
-// ship ends with the process, or loudly where somebody must look.
+// ship runs the relay until the process ends, or, loudly, until somebody has looked.
 func (s *shared) ship(ctx context.Context) {
-	if err := s.relay.Run(ctx); err != nil && ctx.Err() == nil {
-		s.lethe.log.Error().Err(err).Msg("the outbox is not shipped any more; recording goes on until it is full; see lethe doctor")
+	for ctx.Err() == nil {
+		run, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- s.relay.Run(run) }()
+		var asked chan error
+		select {
+		case asked = <-s.forget:
+			stop()
+			if err := <-ended; err != nil {
+				s.halt(err)
+			}
+		case err := <-ended:
+			stop()
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			s.halt(err)
+			select {
+			case asked = <-s.forget:
+			case <-ctx.Done():
+				return
+			}
+		}
+		err := s.relay.Forget()
+		if err == nil {
+			s.halted.Store(nil)
+		}
+		asked <- err
 	}
+}
+
+func (s *shared) halt(err error) {
+	s.halted.Store(&err)
+	does := "the outbox is not shipped any more; recording goes on until it is full; see lethe doctor"
+	if errors.Is(err, outbox.ErrWentBack) {
+		does = "the outbox is not shipped any more; recording goes on until it is full; run lethe keys restore-check on this node"
+	}
+	s.lethe.log.Error().Err(err).Msg(does)
+}
+
+// logWentBack compares the ends of the log's streams with what the outbox remembers
+// of them, and where the log went back has it forget them, so that what waits is
+// shipped behind the ends that there are. It returns how many events wait.
+func (s *shared) logWentBack(ctx context.Context) (waiting int, err error) {
+	if err = s.relay.Compare(ctx); !errors.Is(err, outbox.ErrWentBack) {
+		return 0, err
+	}
+	waiting = s.outbox.Stats().Pending.Events
+	asked := make(chan error, 1)
+	select {
+	case s.forget <- asked:
+		err = <-asked
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("shipping the outbox to a log that went back: %w", err)
+	}
+	s.lethe.log.Warn().Int("events", waiting).Msg("the log went back; what the outbox holds is looked for in it, and shipped behind its present ends")
+	return waiting, nil
 }
 
 // defaultOutbox bounds the outbox where the configuration says nothing.

@@ -105,7 +105,9 @@ func (s *shared) behind() time.Duration {
 
 func (s *shared) examine(add func(level, subject, message string)) {
 	stats := s.outbox.Stats()
-	if s.behind() > behindAfter {
+	if err := s.halted.Load(); err != nil {
+		add("error", "outbox", fmt.Sprintf("%d events wait and are not shipped: %v. If the log was restored from a copy, run lethe keys restore-check on this node.", stats.Pending.Events, *err))
+	} else if s.behind() > behindAfter {
 		add("warning", "outbox", fmt.Sprintf("%d events wait for the log, the oldest for %s: is it away?", stats.Pending.Events, s.behind().Round(time.Second)))
 	} else {
 		add("ok", "outbox", fmt.Sprintf("%d events wait for the log.", stats.Pending.Events))

@@ -125,10 +125,24 @@ func (l *Lethe) RestoreCheck(ctx context.Context, c api.Caller, lost string) (ap
 		found, failed = l.ledger.RestoreCheck(ctx)
 	}
 	again := found.Again
-	return api.RestoreCheck{
+	check := api.RestoreCheck{
 		Lines: found.Lines, Behind: found.Behind, Put: found.Put, Subjects: again.Subjects, Classes: again.Gens, Kept: again.Kept,
 		Linked: again.Linked, Blocks: again.Blocks, Buckets: again.Retention, Rescued: again.Rescued,
-	}, failed
+	}
+	if failed != nil {
+		return check, failed
+	}
+	return check, l.logWentBack(ctx, &check)
+}
+
+// logWentBack tells a log that went back again what was destroyed, and this node's
+// outbox that it did.
+func (l *Lethe) logWentBack(ctx context.Context, check *api.RestoreCheck) (err error) {
+	if check.Noted, err = l.disposal.NoteLost(ctx); err != nil || l.shared == nil {
+		return err
+	}
+	check.Outbox, err = l.shared.logWentBack(ctx)
+	return err
 }
 
 // giveUp says that a journal file is lost.

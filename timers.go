@@ -13,6 +13,9 @@ import (
 // minutely notes the time and the refusals, issues keys ahead and tries again
 // what is not finished.
 func (e *edge) minutely(ctx context.Context) {
+	if e.lethe.cfg.Keys.erases() {
+		e.try(ctx, "noting destructions again", e.noteLost)
+	}
 	for pause(ctx, time.Minute) == nil {
 		e.try(ctx, "noting the time", e.noteTime)
 		e.try(ctx, "noting refusals", e.noteRefusals)
@@ -22,6 +25,7 @@ func (e *edge) minutely(ctx context.Context) {
 		if e.lethe.cfg.Keys.erases() {
 			e.try(ctx, "finishing erasures", e.lethe.ledger.ResumeAll)
 			e.try(ctx, "looking whether the keys were restored", e.restoreWatch)
+			e.try(ctx, "noting destructions again", e.noteLost)
 		}
 	}
 }
@@ -55,6 +59,15 @@ func (e *edge) restoreWatch(ctx context.Context) error {
 	if found.Behind > 0 {
 		e.lethe.log.Warn().Uint64("lines", found.Behind).Int("persons", found.Again.Subjects).Int("classes", found.Again.Gens).
 			Msg("the custodian was restored from an older copy: what the erasure journal names is destroyed again")
+	}
+	return err
+}
+
+// noteLost notes destructions again where the log went back behind their notes.
+func (e *edge) noteLost(ctx context.Context) error {
+	n, err := e.lethe.disposal.NoteLostDue(ctx)
+	if n > 0 {
+		e.lethe.log.Warn().Int("destructions", n).Msg("the log went back: destructions whose notes it lost are noted again")
 	}
 	return err
 }

@@ -178,5 +178,5 @@ func (fake) TrustClock(_ context.Context, _ api.Caller, now time.Time) (api.Keys
 }
 
 func (fake) RestoreCheck(context.Context, api.Caller, string) (api.RestoreCheck, error) {
-	return api.RestoreCheck{Lines: 9, Behind: 4, Subjects: 2, Classes: 1, Rescued: 3}, nil
+	return api.RestoreCheck{Lines: 9, Behind: 4, Subjects: 2, Classes: 1, Rescued: 3, Noted: 5, Outbox: 7}, nil
 }

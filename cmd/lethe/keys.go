@@ -62,7 +62,7 @@ func (p *program) keysTrustClock() *cobra.Command {
 func (p *program) keysRestoreCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "restore-check", Short: "Destroy again what the erasure journal names", Args: cobra.NoArgs,
-		Long: "Destroy again every key that the erasure journal names, and say which were there.\nA start does so by itself where the custodian knows fewer lines than the journal;\nthis is for a custodian that was restored while Lethe ran, and for who wants to see.\nOn a node whose journal file contradicts the log it puts what the file names into the\nlog first; until then nothing is opened or erased anywhere. If that file is lost, two\nprincipals say so by --lost; what only it names is then known to nobody.",
+		Long: "Destroy again every key that the erasure journal names, and say which were there.\nA start does so by itself where the custodian knows fewer lines than the journal;\nthis is for a custodian that was restored while Lethe ran, and for who wants to see.\nIn a log that was put back it notes what was destroyed since the copy, so that views\nand disposal know of it, and has this node's outbox go on behind the ends that the log\nhas: run it on each node. It reads the whole log.\nOn a node whose journal file contradicts the log it puts what the file names into the\nlog first; until then nothing is opened or erased anywhere. If that file is lost, two\nprincipals say so by --lost; what only it names is then known to nobody.",
 	}
 	var lost string
 	c.Flags().StringVar(&lost, "lost", "", "hash of a journal `file` that is lost, as lethe doctor names it; two principals")
@@ -75,7 +75,7 @@ func (p *program) keysRestoreCheck() *cobra.Command {
 			return p.emit(r, pairs("journal lines", r.Lines, "unknown to the custodian", r.Behind, "only in this node's file", r.Put,
 				"persons destroyed again", r.Subjects,
 				"class keys", r.Classes, "kept bucket keys", r.Kept, "linked refs", r.Linked, "blocks", r.Blocks, "retention keys", r.Buckets,
-				"bucket keys preserved", r.Rescued))
+				"bucket keys preserved", r.Rescued, "destructions noted again", r.Noted, "events of the outbox looked for", r.Outbox))
 		})
 	})
 	return c

@@ -64,6 +64,7 @@ func TestForgetLooksFirst(t *testing.T) {
 		b := s.recorded(1)
 		s.line.next = storetest.Faults(storetest.Unanswered)
 		s.steps(1)
+		s.clock.advance(time.Minute)
 		must(t, s.relay.Forget())
 		if crash {
 			s.reopen()

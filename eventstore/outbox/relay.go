@@ -159,7 +159,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.standing.Unlock()
 	r.stopping.Store(false)
 	select {
-	case <-r.fatal: // of a Run before
+	case old := <-r.fatal: // of a Run before
+		r.box.opt.Logf("outbox: begins again behind: %v", old)
 	default:
 	}
 	ctx, cancel := context.WithCancel(ctx)

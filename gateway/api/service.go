@@ -64,7 +64,8 @@ type Service interface {
 	// they see on another one; it is refused if they are a minute apart.
 	TrustClock(ctx context.Context, c Caller, now time.Time) (KeysStatus, error)
 	// RestoreCheck destroys again what the erasure journal names, and puts what only
-	// this node's journal file names into the log. lost, if it is not empty, is the
+	// this node's journal file names into the log. It notes destructions again that the
+	// log lost with its notes, and ships this node's outbox to a log that went back. lost, if it is not empty, is the
 	// hash by which a journal file is named that is lost: two principals say so.
 	RestoreCheck(ctx context.Context, c Caller, lost string) (RestoreCheck, error)
 
@@ -296,6 +297,8 @@ type RestoreCheck struct {
 	Blocks   int    `json:"blocks"`    // of anonymous refs
 	Buckets  int    `json:"buckets"`   // retention keys
 	Rescued  int    `json:"preserved"` // bucket keys that a range left and that are kept again
+	Noted    int    `json:"noted"`     // destructions whose notes the log had lost
+	Outbox   int    `json:"outbox"`    // events of this node's outbox that are looked for in a log that went back
 }
 
 // KeysStatus tells how the custodian is.
