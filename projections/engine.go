@@ -58,6 +58,8 @@ type Projection struct {
 	// stale: the views in memory are not those of the rows; see Reload.
 	stale  bool
 	folded int
+	// room is for how many rows changes has grown.
+	room int
 }
 
 // NewProjection binds views to a generation and reads back what they keep.
@@ -74,11 +76,11 @@ func (p *Projection) Bulk() *Projection {
 }
 
 // Bounds of what is folded before it is stored in bulk, and of the changed rows
-// for which a serving view keeps memory.
+// for which a serving view always keeps memory.
 const (
 	bulkEvents = 32 << 10
 	bulkRows   = 20 << 10
-	usualRows  = 2 << 10
+	usualRows  = 512
 )
 
 // Name returns the name it was made with.
@@ -134,15 +136,20 @@ func (p *Projection) readBack(ctx context.Context) error {
 	return p.Reload(ctx)
 }
 
-// emptyChanges keeps memory for the next batch, but a serving view not for more
-// than it usually needs: there is a changed row for each person who did something.
+// emptyChanges keeps memory for the next batch, but a serving view not after one
+// that needed far more: there is a changed row for each person who did something.
 func (p *Projection) emptyChanges() {
-	if !p.bulk && p.changes.Len() > usualRows {
-		p.changes = Changes{}
+	rows := p.changes.Len()
+	if !p.bulk && p.room > usualRows && rows < p.room/4 {
+		p.rest()
 		return
 	}
+	p.room = max(p.room, rows)
 	p.changes.Reset()
 }
+
+// rest gives back the memory of changed rows. There are none.
+func (p *Projection) rest() { p.changes, p.room = Changes{}, 0 }
 
 // Reload reads checkpoint and views back from the rows.
 func (p *Projection) Reload(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lethe-ledger/lethe/domain"
 )
@@ -66,6 +67,9 @@ func (l *Loop) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if cap(l.batch) > smallBatch && f.atEnd(ctx) {
+			l.rest(f)
+		}
 	}
 }
 
@@ -74,6 +78,7 @@ func (l *Loop) take(ctx context.Context, p *parser, seen []sighted) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var unread error
+	l.batch = slices.Grow(l.batch, len(seen))
 	for i := range seen {
 		e, err := p.event(seen[i])
 		if err != nil {
@@ -86,11 +91,35 @@ func (l *Loop) take(ctx context.Context, p *parser, seen []sighted) error {
 		}
 	}
 	err := l.consume(ctx, l.batch)
-	clear(l.batch)
-	if l.batch = l.batch[:0]; cap(l.batch) > smallBatch {
-		l.batch = nil
-	}
+	l.batch = emptied(l.batch)
 	return errors.Join(err, unread)
+}
+
+// emptied clears what a batch was in and keeps its memory for the next one, unless
+// this one left most of it unused: steady load pays for its memory once, and a
+// burst leaves none behind.
+func emptied[T any](s []T) []T {
+	clear(s)
+	if cap(s) > smallBatch && len(s) < cap(s)/4 {
+		return nil
+	}
+	return s[:0]
+}
+
+// A rester can give back the memory that it keeps from batch to batch.
+type rester interface{ rest() }
+
+// rest gives back what large batches took, for as long as nothing comes.
+func (l *Loop) rest(f *follower) {
+	f.rest()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.batch = nil
+	for _, c := range l.consumers {
+		if c, ok := c.(rester); ok {
+			c.rest()
+		}
+	}
 }
 
 // whole: more may stand behind a batch that is as large as it may be.

@@ -71,7 +71,7 @@ const (
 	DefaultLinger = 100 * time.Millisecond
 	DefaultBatch  = 4096
 	maxBatchBytes = 4 << 20
-	smallBatch    = 512 // events; memory for more is not kept from batch to batch
+	smallBatch    = 512 // events; memory for so many is kept for good
 	firstBackoff  = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
 )

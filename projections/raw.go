@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lethe-ledger/lethe/domain"
 )
@@ -41,23 +42,18 @@ func (c *rawConsumer) Checkpoint() (cp Checkpoint) {
 }
 
 func (c *rawConsumer) Consume(ctx context.Context, _ Checkpoint, events []Event) error {
-	c.events = c.events[:0]
+	c.events = slices.Grow(c.events[:0], len(events))
 	for i := range events {
 		c.events = append(c.events, events[i].Recorded)
 	}
-	defer c.forget()
+	defer func() { c.events = emptied(c.events) }()
 	if err := c.sink.Append(ctx, c.events); err != nil {
 		return fmt.Errorf("appending %d events: %w", len(events), err)
 	}
 	return nil
 }
 
-// forget lets go of the events; memory for many is not kept.
-func (c *rawConsumer) forget() {
-	if clear(c.events); cap(c.events) > smallBatch {
-		c.events = nil
-	}
-}
+func (c *rawConsumer) rest() { c.events = nil }
 
 func (c *rawConsumer) Flush(context.Context) error { return nil }
 

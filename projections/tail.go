@@ -26,6 +26,8 @@ type Tail struct {
 
 	// turn is held by the one loop that reads at the end of what is kept.
 	turn chan struct{}
+	// fresh is where its holder puts what it reads.
+	fresh []sighted
 
 	// mu protects what follows.
 	mu sync.Mutex
@@ -140,10 +142,32 @@ func (t *Tail) passed(at domain.Position) int {
 }
 
 // forget lets go of what was handed over last.
-func (f *follower) forget() {
-	clear(f.got)
-	if f.got = f.got[:0]; cap(f.got) > smallBatch {
-		f.got = nil
+func (f *follower) forget() { f.got = emptied(f.got) }
+
+// atEnd reports whether the log ends at the follower's place. An error is met
+// again by next.
+func (f *follower) atEnd(ctx context.Context) bool {
+	for _, err := range f.tail.src.ReadAll(ctx, f.at, eventstore.Forward, 1) {
+		_ = err
+		return false
+	}
+	return true
+}
+
+// rest gives back memory that nothing stands in. What next returned is void.
+func (f *follower) rest() {
+	t := f.tail
+	f.got = nil
+	select {
+	case t.turn <- struct{}{}:
+		t.fresh = nil
+		t.endTurn()
+	default: // who reads now uses it
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) == 0 {
+		t.kept = nil
 	}
 }
 
@@ -209,15 +233,15 @@ func (f *follower) readOn(ctx context.Context, limit int, grown <-chan struct{})
 		return nil
 	default:
 	}
-	var got []sighted
-	end, err := t.read(ctx, f.at, limit, &got)
+	defer func() { t.fresh = emptied(t.fresh) }()
+	end, err := t.read(ctx, f.at, limit, &t.fresh)
 	if err == nil && end == f.at {
-		end, err = t.await(ctx, f.at, &got)
+		end, err = t.await(ctx, f.at, &t.fresh)
 	}
 	if err != nil {
 		return err
 	}
-	t.keep(got, end)
+	t.keep(t.fresh, end)
 	return nil
 }
 
@@ -313,8 +337,9 @@ func (t *Tail) drop(n int) {
 	for i := range n {
 		t.bytes -= t.kept[i].Size()
 	}
-	t.kept = slices.Delete(t.kept, 0, n)
-	if len(t.kept) == 0 && cap(t.kept) > smallBatch {
-		t.kept = nil
+	if n == len(t.kept) {
+		t.kept = emptied(t.kept)
+		return
 	}
+	t.kept = slices.Delete(t.kept, 0, n)
 }
