@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -95,13 +97,10 @@ func Start(t testing.TB, o Options) *Server {
 
 func (s *Server) run(path string) {
 	s.t.Helper()
-	args := []string{"-dir", s.dir, "-storage", s.options.Storage, "-log", "error"}
-	if s.Addr != "" { // the same address again
-		args = append(args, "-listen", s.Addr[len("http://"):])
+	if s.Addr == "" { // else the same address again
+		s.Addr, s.cluster = "http://"+address(s.t), address(s.t)
 	}
-	if s.cluster != "" {
-		args = append(args, "-cluster", s.cluster)
-	}
+	args := []string{"-dir", s.dir, "-storage", s.options.Storage, "-log", "error", "-listen", s.Addr[len("http://"):], "-cluster", s.cluster}
 	s.cmd, s.stderr, s.done = exec.Command(path, args...), &tail{}, make(chan struct{})
 	s.cmd.Stderr = s.stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -115,6 +114,24 @@ func (s *Server) run(path string) {
 	if err != nil {
 		s.t.Fatalf("starting a Vault server: %v: %s", err, s.stderr)
 	}
+}
+
+// address is a free one on loopback, of a port below those that systems hand out by
+// themselves: nothing takes it while a server is stopped.
+func address(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)))
+		if err != nil {
+			continue // it is taken
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // await reads the line that the server prints when it answers.
