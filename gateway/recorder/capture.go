@@ -22,7 +22,7 @@ type capture struct {
 	gap      *gap          // of a pool that lets traffic pass; nil otherwise
 	wait     bool          // for the custodian, as long as the handshake may take
 	dirty    *dirtyList    // chunks that wait
-	width    time.Duration // no chunk crosses a multiple of it: the narrowest bucket, an hour at most
+	width    int64         // µs; no chunk crosses a multiple of it: the narrowest bucket, an hour at most
 	left     bool          // the policy has the pool no more
 }
 
@@ -63,7 +63,7 @@ func fieldsOf(types ...domain.EventType) (names []string) {
 // compile works out what a pool records under a policy.
 func compile(p *domain.Policy, rule domain.PoolRule) (*capture, error) {
 	c := &capture{
-		pool: rule.ID, dirty: &dirtyList{}, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour,
+		pool: rule.ID, dirty: &dirtyList{}, records: rule.Flush.Records, interval: rule.Flush.Interval, width: time.Hour.Microseconds(),
 		refuse: rule.OnLedgerFailure == domain.FailureRefuse, wait: rule.KeysUnavailable == domain.KeysWait,
 	}
 	if rule.OnLedgerFailure == domain.FailurePass {
@@ -81,7 +81,7 @@ func compile(p *domain.Policy, rule domain.PoolRule) (*capture, error) {
 			return nil, fmt.Errorf("pool %s captures class %s, which the policy does not have", rule.ID, id)
 		}
 		if classRule.Bucket == domain.Minute {
-			c.width = time.Minute
+			c.width = time.Minute.Microseconds()
 		}
 		c.classes = append(c.classes, compileClass(p, classRule))
 	}

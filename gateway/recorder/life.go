@@ -3,7 +3,6 @@ package recorder
 import (
 	"crypto/tls"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/lethe-ledger/lethe/domain"
@@ -119,14 +118,17 @@ func (r *recording) submit(drafts []domain.Draft) error {
 	return r.queue(job{recording: r, drafts: drafts, at: drafts[0].At})
 }
 
-// A chunk is message metadata on its way from a connection to the ledger.
+// A chunk is message metadata on its way from a connection to the ledger. It is 64
+// bytes, which is what a processor fetches at once: of thousands of connections
+// each finds its chunk out of the caches.
 type chunk struct {
-	columns    domain.TrafficBuilder
-	bytes      int64 // of the messages, as their sizes say
-	from, till int64 // Unix µs: the hour or bucket that the chunk must not leave
+	columns domain.TrafficBuilder
+	bytes   int64 // of the messages, as their sizes say
+	till    int64 // Unix µs: where the hour or bucket ends that the chunk must not leave
 }
 
-func (c *chunk) holds(us int64) bool { return us >= c.from && us < c.till }
+// holds reports whether us is in the chunk's window, whose width is in µs.
+func (c *chunk) holds(us, width int64) bool { return us < c.till && us >= c.till-width }
 
 // firstRows is for how many messages a chunk has room at once.
 const firstRows = 8
@@ -138,9 +140,7 @@ func (r *Recorder) newChunk(us int64, c *capture) *chunk {
 		fresh = &chunk{}
 		fresh.columns.Grow(firstRows)
 	}
-	width := c.width.Microseconds()
-	fresh.from = us - us%width
-	fresh.till = min(fresh.from+width, math.MaxInt64)
+	fresh.till = us - us%c.width + c.width
 	return fresh
 }
 

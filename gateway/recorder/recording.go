@@ -56,7 +56,7 @@ func (r *recording) Messages(dir gateway.Direction, list []gateway.Message) (rec
 // message adds one message; the caller holds the lock.
 func (r *recording) message(dir gateway.Direction, m *gateway.Message) error {
 	c := r.chunk
-	if c != nil && !c.holds(m.At) {
+	if c != nil && !c.holds(m.At, r.capture.width) {
 		if err := r.handOver(); err != nil {
 			return err
 		}

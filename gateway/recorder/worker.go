@@ -35,6 +35,10 @@ type worker struct {
 // maxBatch bounds the jobs that are appended together.
 const maxBatch = 512
 
+// gatherFor is how long a worker waits for more to append together. However small
+// a batch is, it costs a sync and waking five goroutines.
+const gatherFor = 20 * time.Millisecond
+
 // Waits between tries while the ledger does not take a batch.
 const (
 	firstRetry = 20 * time.Millisecond
@@ -44,6 +48,9 @@ const (
 func (w *worker) run(ctx context.Context) {
 	batch := make([]job, 0, maxBatch)
 	for first := range w.jobs {
+		if len(w.jobs) < cap(w.jobs)/4 {
+			time.Sleep(gatherFor)
+		}
 		batch = w.fill(append(batch[:0], first))
 		if w.recorder.settle(ctx) != nil {
 			w.skip(batch) // nothing of a pool is recorded before its gaps
@@ -53,7 +60,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// fill takes what waits without waiting for more.
+// fill takes what waits by now.
 func (w *worker) fill(batch []job) []job {
 	for len(batch) < maxBatch {
 		select {
