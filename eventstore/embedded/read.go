@@ -167,6 +167,11 @@ func (s *Store) Last(ctx context.Context, stream domain.Stream) (domain.Revision
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("last of %s: %w", stream, canceled(ctx))
 	}
+	if lacks, err := s.lacks(stream); err != nil {
+		return 0, fmt.Errorf("last of %s: %w", stream, err)
+	} else if lacks {
+		return domain.NoStream, nil
+	}
 	var h head
 	end := s.end()
 	err := s.read(func(r pebble.Reader) (err error) {
@@ -180,6 +185,18 @@ func (s *Store) Last(ctx context.Context, stream domain.Stream) (domain.Revision
 		return 0, fmt.Errorf("last of %s: %w", stream, err)
 	}
 	return h.last, nil
+}
+
+// lacks reports that a stream has no number. It asks before a snapshot is taken,
+// because giving one back makes the engine look for work.
+func (s *Store) lacks(stream domain.Stream) (bool, error) {
+	s.reading.RLock()
+	defer s.reading.RUnlock()
+	if s.db == nil {
+		return false, errClosed
+	}
+	n, err := s.numberOf(s.db, stream)
+	return n == 0, err
 }
 
 // ReadStream implements eventstore.Reader. A negative revision is before the
