@@ -2,10 +2,12 @@ package lethe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/lethe-ledger/lethe/gateway/api"
+	"github.com/lethe-ledger/lethe/projections"
 )
 
 // Doctor implements api.Service: what an operator should know.
@@ -22,7 +24,9 @@ func (l *Lethe) Doctor(ctx context.Context, _ api.Caller) (api.Doctor, error) {
 	} else {
 		add("ok", "clock", "The clock is trusted.")
 	}
-	if err := l.views.Err(); err != nil {
+	if err := l.views.Err(); errors.Is(err, projections.ErrLogWentBack) {
+		add("error", "views", fmt.Sprintf("The views do not move: %v. Run lethe views rebuild --all.", err))
+	} else if err != nil {
 		add("error", "views", fmt.Sprintf("The views do not move: %v.", err))
 	} else {
 		add("ok", "views", "The views follow the log.")

@@ -21,6 +21,7 @@ type views struct {
 	lethe  *Lethe
 	engine projections.Engine
 	leaves *tlog.Log
+	again  chan struct{} // holds a token once views that stopped were made anew
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -41,10 +42,14 @@ func (l *Lethe) openViews(ctx context.Context) error {
 		return errors.Join(err, p.Close())
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	v := &views{Projector: p, lethe: l, engine: engine, leaves: leaves, stop: stop}
-	v.done.Go(func() { v.run(running, "views", p.Run) })
+	v := &views{Projector: p, lethe: l, engine: engine, leaves: leaves, again: make(chan struct{}, 1), stop: stop}
 	v.done.Go(func() {
-		v.run(running, "leaf entries", projections.NewSinkLoop(l.store, opt, "leaves", leaves).Run)
+		for v.run(running, "views", "run lethe views rebuild --all", p.Run) && v.anew(running) {
+		}
+	})
+	v.done.Go(func() {
+		v.run(running, "leaf entries", "stop, put data/tlog back as it was copied before the log, or remove it if nothing was disposed of before the copy, and start",
+			projections.NewSinkLoop(l.store, opt, "leaves", leaves).Run)
 	})
 	l.views = v
 	return nil
@@ -79,11 +84,44 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// run ends with the ledger, or loudly at an event that no reader may pass.
-func (v *views) run(ctx context.Context, what string, loop func(context.Context) error) {
-	if err := loop(ctx); err != nil && ctx.Err() == nil {
-		v.lethe.log.Error().Err(err).Msg("the " + what + " stopped; recording goes on; see lethe doctor")
+// run ends with the ledger, or loudly at an event that no reader may pass, or where
+// the log went back, which wants what is said and may then go on: true.
+func (v *views) run(ctx context.Context, what, wants string, loop func(context.Context) error) bool {
+	err := loop(ctx)
+	if err == nil || ctx.Err() != nil {
+		return false
 	}
+	back := errors.Is(err, projections.ErrLogWentBack)
+	if !back {
+		wants = "see lethe doctor"
+	}
+	v.lethe.log.Error().Err(err).Msg("the " + what + " stopped; recording goes on; " + wants)
+	return back
+}
+
+// anew returns true once views that stopped were made anew here; or, after a minute,
+// perhaps elsewhere. It returns false with ctx.
+func (v *views) anew(ctx context.Context) bool {
+	waiting, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	select {
+	case <-v.again:
+	case <-waiting.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// Rebuild is Projector.Rebuild, and has views go on that had stopped because the log
+// went back.
+func (v *views) Rebuild(ctx context.Context, progress func(projections.Progress), names ...string) ([]projections.Rebuilt, error) {
+	done, err := v.Projector.Rebuild(ctx, progress, names...)
+	if err == nil && len(done) > 0 && done[0].LiveDigest == "" {
+		select {
+		case v.again <- struct{}{}:
+		default:
+		}
+	}
+	return done, err
 }
 
 func (v *views) close(context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,6 +207,34 @@ func TestALogThatWentBackStopsTheLoop(t *testing.T) {
 		}
 		if err := p.Run(t.Context()); !errors.Is(err, projections.ErrLogWentBack) {
 			t.Fatalf("grown by %d: ran with %v", grown, err)
+		}
+	}
+}
+
+// Proves: INV-7
+func TestViewsAreRebuiltFromALogThatWentBack(t *testing.T) {
+	for _, grown := range []int{0, 9} {
+		w := viewtest.NewWriter()
+		first := some(w, 3)
+		some(w, 3)
+		p := caughtUp(t, w, t.TempDir())
+		w.Cut(first.Position)
+		for range grown {
+			w.NoteTime()
+		}
+		rebuilt, err := p.Rebuild(t.Context(), nil)
+		if err != nil || len(rebuilt) != len(projections.Views()) || rebuilt[0].LiveDigest != "" || rebuilt[0].Digest == "" {
+			t.Fatalf("grown by %d: rebuilt %+v, %v", grown, rebuilt, err)
+		}
+		some(w, 2)
+		if err := p.CatchUp(t.Context()); err != nil {
+			t.Fatalf("grown by %d: goes on with %v", grown, err)
+		}
+		if got, want := digests(t, p), digests(t, caughtUp(t, w, t.TempDir())); !maps.Equal(got, want) {
+			t.Errorf("grown by %d: the views are %v, want %v", grown, got, want)
+		}
+		if _, err := p.Rebuild(t.Context(), nil); err != nil {
+			t.Errorf("grown by %d: rebuilt again with %v", grown, err)
 		}
 	}
 }

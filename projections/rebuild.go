@@ -13,7 +13,7 @@ import (
 var ErrDiffers = errors.New("rebuilt view differs from the live one")
 
 // Rebuilt tells how a view was rebuilt. The digests are equal: they are what was
-// compared before the swap.
+// compared before the swap. There is no LiveDigest where the log went back.
 type Rebuilt struct {
 	Name       string          `json:"name"`
 	Generation int             `json:"generation"`
@@ -36,6 +36,8 @@ type rebuild struct {
 // Rebuild makes new generations of the named views (of all, if none is named)
 // from the log, while the old ones serve, compares both at the position of the
 // swap and exchanges them, all or none. It needs no Run, and works beside it.
+// Where the log went back behind the live views there is nothing to compare with: the
+// new ones are swapped in as they are, without LiveDigest, and Run can be called again.
 // On ErrDiffers the new generations are set aside for inspection; on any other
 // error they are dropped. The old ones serve on. Where another process leads the
 // views, it reports Led: that one can rebuild them.
@@ -113,6 +115,12 @@ func (r *rebuild) create(ctx context.Context, name string) error {
 // still.
 func (r *rebuild) run(ctx context.Context) ([]Rebuilt, error) {
 	live := r.p.loop
+	switch err := live.stands(ctx); {
+	case errors.Is(err, ErrLogWentBack):
+		return r.anew(ctx, live)
+	case err != nil:
+		return nil, err
+	}
 	if err := r.loop.advance(ctx, live.position()); err != nil {
 		return nil, err
 	}
@@ -127,6 +135,33 @@ func (r *rebuild) run(ctx context.Context) ([]Rebuilt, error) {
 	done, err := r.compare(ctx)
 	if err != nil {
 		return nil, err
+	}
+	return done, r.swap(ctx)
+}
+
+// stands reports ErrLogWentBack unless the log holds what the live views were built
+// from.
+func (l *Loop) stands(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.verifyLog(ctx)
+}
+
+// anew is run where the live views follow what the log has lost.
+func (r *rebuild) anew(ctx context.Context, live *Loop) ([]Rebuilt, error) {
+	live.mu.Lock()
+	defer live.mu.Unlock()
+	if err := r.loop.advance(ctx, domain.End); err != nil {
+		return nil, err
+	}
+	done := make([]Rebuilt, 0, len(r.order))
+	for _, name := range r.order {
+		next := r.next[name]
+		d, err := digestOf(ctx, next.gen, next.views[0])
+		if err != nil {
+			return nil, err
+		}
+		done = append(done, Rebuilt{Name: name, Generation: next.gen.Number(), Events: r.events, Position: d.Position, Digest: d.Digest})
 	}
 	return done, r.swap(ctx)
 }

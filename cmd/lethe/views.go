@@ -108,7 +108,7 @@ func (p *program) viewsRebuild() *cobra.Command {
 			}
 			rows := newSheet("There are no views.", "view", "generation", "events", "seconds", "position", "digest", "as live")
 			for _, v := range done.Rebuilt {
-				rows.add(v.Name, v.Generation, v.Events, fmt.Sprintf("%.2f", v.Seconds), v.Position, v.Digest, yes(v.Digest == v.LiveDigest))
+				rows.add(v.Name, v.Generation, v.Events, fmt.Sprintf("%.2f", v.Seconds), v.Position, v.Digest, asLive(v))
 			}
 			return p.emit(done, rows)
 		})
@@ -121,4 +121,12 @@ func yes(b bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+// asLive tells whether a rebuilt view was the live one, where there was one.
+func asLive(v api.RebuiltView) string {
+	if v.LiveDigest == "" {
+		return "the log went back"
+	}
+	return yes(v.Digest == v.LiveDigest)
 }

@@ -264,7 +264,7 @@ type Rebuilt struct {
 }
 
 // A RebuiltView is one view's rebuild: its digest and the live one's at the same
-// position.
+// position, which is empty where the log had gone back behind the live one.
 type RebuiltView struct {
 	Name       string  `json:"name"`
 	Generation int64   `json:"generation"`
