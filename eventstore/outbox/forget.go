@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ func (r *Relay) Forget() error {
 	}
 	defer r.standing.Unlock()
 	r.began = r.opt.Clock() // nothing that was fixed is sent before Settle has passed
+	soon := r.began.Add(r.opt.Settle)
 	return r.box.commit(&unit{page: naming, place: func(c *commit) error {
 		// Pages of the same commit state what is in memory, so that goes first. Were the
 		// commit lost, memory would know less than the book, which is no harm.
@@ -76,7 +78,11 @@ func (r *Relay) Forget() error {
 			l.forget()
 			l.loaded = l.next
 			l.at, l.saw, l.doubt = domain.NoStream, sight{}, l.intent.set
+			if l.due.After(soon) { // the lane that stopped the relay
+				l.due = soon
+			}
 		}
+		heap.Init(&c.box.resting)
 		c.entry(entry{kind: entryForgot})
 		return nil
 	}})
