@@ -67,7 +67,7 @@ func (l *Loop) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if cap(l.batch) > smallBatch && f.atEnd(ctx) {
+		if l.large && f.atEnd(ctx) {
 			l.rest(f)
 		}
 	}
@@ -90,6 +90,7 @@ func (l *Loop) take(ctx context.Context, p *parser, seen []sighted) error {
 			l.batch = append(l.batch, e)
 		}
 	}
+	l.large = l.large || len(l.batch) > smallBatch
 	err := l.consume(ctx, l.batch)
 	l.batch = emptied(l.batch)
 	return errors.Join(err, unread)
@@ -114,7 +115,7 @@ func (l *Loop) rest(f *follower) {
 	f.rest()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.batch = nil
+	l.batch, l.large = nil, false
 	for _, c := range l.consumers {
 		if c, ok := c.(rester); ok {
 			c.rest()

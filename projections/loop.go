@@ -100,6 +100,8 @@ type Loop struct {
 	// batch is what Run consumes, protected by mu.
 	batch []Event
 	kick  chan struct{}
+	// large: a large batch came since the last rest. It belongs to Run.
+	large bool
 }
 
 // NewLoop makes a loop; it reads nothing before CatchUp or Run. The Source and

@@ -46,6 +46,7 @@ type group struct {
 func (f *file) upsert(ctx context.Context, t *projections.Table, rows []projections.Row) error {
 	u := &f.upserts
 	u.group(rows)
+	defer u.empty()
 	for _, g := range u.groups {
 		for rest := g.rows; len(rest) > 0; {
 			n := chunkOf(len(rest))
@@ -75,13 +76,23 @@ func chunkOf(rows int) int {
 	return rows
 }
 
+// keptRows is for how many rows of a group memory is kept.
+const keptRows = 1 << 10
+
+// empty lets go of the rows of a batch.
+func (u *upserts) empty() {
+	for i := range u.groups {
+		g := &u.groups[i]
+		clear(g.rows)
+		if g.rows = g.rows[:0]; cap(g.rows) > keptRows {
+			g.rows = nil
+		}
+	}
+}
+
 // group sorts rows by the columns that they have and keeps their order in each
 // group. A batch has few groups.
 func (u *upserts) group(rows []projections.Row) {
-	for i := range u.groups {
-		clear(u.groups[i].rows)
-		u.groups[i].rows = u.groups[i].rows[:0]
-	}
 	for _, r := range rows {
 		p := presentIn(r)
 		i := 0
