@@ -213,36 +213,45 @@ func TestRestoreDrills(t *testing.T) {
 					d.noticed()
 				}
 				if c.log {
-					d.removeFollowers()
+					d.remove("tlog")
 				}
 				nodes = d.serve()
 				if more {
 					erased(t, nodes[1], another)
 				}
-				d.goesOn(nodes, journal, c.log)
+				if c.log {
+					d.afterTheLog(nodes)
+					d.shipped(nodes, !more)
+				}
+				d.goesOn(nodes, journal)
 			}
+			d.disposes(nodes)
 		})
 	}
 }
 
 // noticed starts a gateway with what it has on a log that went back: it puts the
-// journal's lines back, and neither its views nor its outbox go on.
+// journal's lines back, neither its views nor its outbox go on, and it says what is to
+// be done. What it records meanwhile waits.
 func (d *drill) noticed() {
 	d.t.Helper()
 	var said lockedBuffer
 	r := serveWith(d.t, d.config(d.dirs[0]), Options{Logger: zerolog.New(&said), Version: "test"})
 	dial(d.t, r.Gateway, "eve").talk(d.t, 1)
-	for _, what := range []string{"erasure journal mended", "the views stopped", "the leaf entries stopped", "the outbox is not shipped any more"} {
+	for _, what := range []string{
+		"erasure journal mended", "the views stopped; recording goes on; run lethe views rebuild --all", "the leaf entries stopped",
+		"the outbox is not shipped any more; recording goes on until it is full; run lethe keys restore-check on this node",
+	} {
 		await(d.t, what, func() bool { return strings.Contains(said.String(), what) })
 	}
 	r.stop()
 }
 
-// removeFollowers removes what followed a log that went back, as the manual says.
-func (d *drill) removeFollowers() {
+// remove removes parts of the data directory of both.
+func (d *drill) remove(parts ...string) {
 	d.t.Helper()
 	for _, dir := range d.dirs {
-		for _, what := range []string{"views", "tlog", "outbox"} {
+		for _, what := range parts {
 			if err := os.RemoveAll(filepath.Join(dir, "data", what)); err != nil {
 				d.t.Fatal(err)
 			}
@@ -250,16 +259,58 @@ func (d *drill) removeFollowers() {
 	}
 }
 
-// goesOn checks, on both gateways, what a restore must leave. A log that went back
-// lost the notes of who was erased: what counts by them does not show it.
-func (d *drill) goesOn(nodes [2]*running, journal string, log bool) {
+// removeFollowers removes all that followed a log that went back.
+func (d *drill) removeFollowers() {
+	d.t.Helper()
+	d.remove("views", "tlog", "outbox")
+}
+
+// afterTheLog does on both what the manual says of a log that was put back.
+func (d *drill) afterTheLog(nodes [2]*running) {
+	d.t.Helper()
+	for _, n := range nodes {
+		_, err := n.Rebuild(d.t.Context(), legal, nil, nil)
+		_, failed := n.RestoreCheck(d.t.Context(), legal, "")
+		if err := errors.Join(err, failed); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// shipped checks that what waited in the outboxes stands in the log, once: of eve the
+// records that the log had not seen when it was put back.
+func (d *drill) shipped(nodes [2]*running, waited bool) {
 	d.t.Helper()
 	for i, n := range nodes {
-		if when := fmt.Sprint("afterwards on gateway ", i); log {
-			d.opens(when, n)
-		} else {
-			d.stands(when, n)
+		await(d.t, "an empty outbox", func() bool { return n.shared.outbox.Stats().Pending.Events == 0 })
+		want := int64(0)
+		if waited {
+			want = 2
 		}
+		if got := records(n.show(d.t, "eve"), "messages", "present"); got != want {
+			d.t.Errorf("gateway %d shows %d records of eve, want %d", i, got, want)
+		}
+	}
+}
+
+// disposes removes the ciphertext of all that was erased.
+func (d *drill) disposes(nodes [2]*running) {
+	d.t.Helper()
+	done, err := nodes[0].Dispose(d.t.Context(), legal, false, nil)
+	if err != nil || done.Destructions < 4 || done.Records < 60 || done.Deleted == 0 {
+		d.t.Errorf("disposed of %+v, %v", done, err)
+	}
+	left, err := nodes[0].Dispose(d.t.Context(), legal, true, nil)
+	if err != nil || left.Destructions != 0 {
+		d.t.Errorf("still to be disposed of: %+v, %v", left, err)
+	}
+}
+
+// goesOn checks, on both gateways, what a restore must leave.
+func (d *drill) goesOn(nodes [2]*running, journal string) {
+	d.t.Helper()
+	for i, n := range nodes {
+		d.stands(fmt.Sprint("afterwards on gateway ", i), n)
 		if b, err := os.ReadFile(n.cfg.Journal.Path); err != nil || !strings.HasPrefix(string(b), journal) {
 			d.t.Errorf("gateway %d has another journal, %v", i, err)
 		}
@@ -269,6 +320,17 @@ func (d *drill) goesOn(nodes [2]*running, journal string, log bool) {
 		d.t.Errorf("a check after the start found %+v, %v", found, err)
 	}
 	sameAsRebuilt(d.t, nodes[0])
+	await(d.t, "the same counts on both", func() bool {
+		var counts [2]string
+		for i, n := range nodes {
+			page, err := n.Query(d.t.Context(), legal, "pools", "", 0)
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			counts[i] = fmt.Sprint(page.Rows)
+		}
+		return counts[0] == counts[1] && counts[0] != "[]"
+	})
 }
 
 // A lockedBuffer holds what a gateway logs.
