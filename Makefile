@@ -15,7 +15,9 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 DEADCODE      := $(TOOLS)/deadcode-$(DEADCODE_VERSION)
 
 CLIENTS     := testdata/clients testdata/esdbclients
-TEST_TIME   ?= 20m
+TEST_TIME   ?= 25m
+# Many tests wait for leases, time-outs and other processes rather than for a processor.
+TEST_PARALLEL ?= 4
 FUZZ_TIME   ?= 30s
 SOAK_ROUNDS ?= 100
 PKG         ?= ./...
@@ -33,7 +35,7 @@ build:
 ## test       run every test with the race detector (as root on Debian it installs what is missing)
 .PHONY: test
 test: needs vaultserver
-	go test -race -shuffle=on -timeout $(TEST_TIME) $(PKG)
+	go test -race -shuffle=on -parallel $(TEST_PARALLEL) -timeout $(TEST_TIME) $(PKG)
 
 # A real Vault server for the tests, built once from its own module into the user's cache: minutes at first.
 .PHONY: vaultserver
