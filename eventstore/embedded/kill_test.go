@@ -86,7 +86,7 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[domain.Stream][]domain.EventID{}
 	for round := range 5 {
-		before := count(acked)
+		before := acknowledged(acked)
 		cmd, out := startChild(t, dir)
 		kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 		readAcks(t, out, acked, func() { kill.Reset(time.Duration(50+rand.IntN(250)) * time.Millisecond) })
@@ -99,14 +99,14 @@ func TestKill(t *testing.T) {
 		l := &load{acked: acked}
 		l.adopt(t, s)
 		mustClose(t, s)
-		if count(acked) <= before {
+		if acknowledged(acked) <= before {
 			t.Fatalf("round %d appended nothing", round)
 		}
 	}
 }
 
-// count counts what was acknowledged, by whichever writer.
-func count(acked map[domain.Stream][]domain.EventID) (n int) {
+// acknowledged counts what was, by whichever writer.
+func acknowledged(acked map[domain.Stream][]domain.EventID) (n int) {
 	for _, ids := range acked {
 		n += len(ids)
 	}
