@@ -51,49 +51,9 @@ func (d *Disposal) NoteLostDue(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// standing returns the lines of the log's journal, and which time that the log went
-// back was the last. domain.ErrForked while a file has lines that are not among them.
-func (j *Journal) standing(ctx context.Context) (back domain.CommandID, lines []keys.Line, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	h, _, err := j.head(ctx)
-	if err == nil && len(h.Forked) > 0 {
-		err = forkedBy(h.Forked)
-	}
-	if err != nil {
-		return back, nil, err
-	}
-	lines, err = j.everyLine(ctx)
-	return h.Back, lines, err
-}
-
-// notedAgain says that what the log lost is noted, unless it went back since.
-func (j *Journal) notedAgain(ctx context.Context, back domain.CommandID) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	err := j.changeHead(ctx, func(h *journalHead) (bool, error) {
-		changed := h.Noted != back
-		h.Noted = back
-		return changed, nil
-	})
-	if err == nil {
-		_, _, err = j.head(ctx)
-	}
-	return err
-}
-
-// Lost reports whether the journal names what an event needs, in a ledger whose log
-// went back: the notes say so anywhere else.
-func (j *Journal) Lost(ctx context.Context, stream domain.StreamName, e domain.Envelope) (bool, error) {
-	if !j.wentBack.Load() {
-		return false, nil
-	}
-	return j.Ring.Lost(ctx, e.Where(j.ID), stream.Block)
-}
-
-// spotsKept bounds the places of which a search remembers that it looked at them; a
+// placesKept bounds the places of which a search remembers that it looked at them; a
 // forgotten one is looked at again.
-const spotsKept = 1 << 16
+const placesKept = 1 << 16
 
 // A search looks for events whose keys are dead and that no note covers.
 type search struct {
@@ -140,7 +100,7 @@ func (d *Disposal) newSearch(ctx context.Context, lines []keys.Line) (s *search,
 		Disposal: d, named: keys.NewNamed(lines), noted: map[domain.CommandID]bool{}, requests: map[uint64]*erasure{},
 		working: map[domain.CommandID]bool{}, busy: map[uint64]bool{}, found: map[lostKey]*lostNote{}, others: map[domain.EventID]bool{},
 	}
-	if s.seen, err = lru.New[keyPlace, struct{}](spotsKept); err != nil {
+	if s.seen, err = lru.New[keyPlace, struct{}](placesKept); err != nil {
 		return nil, fmt.Errorf("making the list of what was looked at: %w", err)
 	}
 	if s.end, err = d.Log.Last(ctx, d.streams.Destruction()); err != nil {

@@ -197,3 +197,43 @@ func (e *expectation) least(now time.Time) uint64 {
 	}
 	return min(max(e.seen, e.due), e.lines)
 }
+
+// standing returns the lines of the log's journal, and which time that the log went
+// back was the last. domain.ErrForked while a file has lines that are not among them.
+func (j *Journal) standing(ctx context.Context) (back domain.CommandID, lines []keys.Line, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	h, _, err := j.head(ctx)
+	if err == nil && len(h.Forked) > 0 {
+		err = forkedBy(h.Forked)
+	}
+	if err != nil {
+		return back, nil, err
+	}
+	lines, err = j.everyLine(ctx)
+	return h.Back, lines, err
+}
+
+// notedAgain says that what the log lost is noted, unless it went back since.
+func (j *Journal) notedAgain(ctx context.Context, back domain.CommandID) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err := j.changeHead(ctx, func(h *journalHead) (bool, error) {
+		changed := h.Noted != back
+		h.Noted = back
+		return changed, nil
+	})
+	if err == nil {
+		_, _, err = j.head(ctx)
+	}
+	return err
+}
+
+// Lost reports whether the journal names what an event needs, in a ledger whose log
+// went back: the notes say so anywhere else.
+func (j *Journal) Lost(ctx context.Context, stream domain.StreamName, e domain.Envelope) (bool, error) {
+	if !j.wentBack.Load() {
+		return false, nil
+	}
+	return j.Ring.Lost(ctx, e.Where(j.ID), stream.Block)
+}
