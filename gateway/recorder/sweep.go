@@ -7,7 +7,7 @@ import (
 )
 
 // sweepEvery is how often chunks are looked at for their age; a flush interval
-// is kept to within it and gatherFor.
+// is kept to within it.
 const sweepEvery = 50 * time.Millisecond
 
 // A dirtyList holds the chunks of one pool that wait, oldest first. All of a

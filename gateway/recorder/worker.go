@@ -35,10 +35,6 @@ type worker struct {
 // maxBatch bounds the jobs that are appended together.
 const maxBatch = 512
 
-// gatherFor is how long a worker waits for more to append together. However small
-// a batch is, it costs a sync and waking five goroutines.
-const gatherFor = 20 * time.Millisecond
-
 // Waits between tries while the ledger does not take a batch.
 const (
 	firstRetry = 20 * time.Millisecond
@@ -48,9 +44,6 @@ const (
 func (w *worker) run(ctx context.Context) {
 	batch := make([]job, 0, maxBatch)
 	for first := range w.jobs {
-		if len(w.jobs) < cap(w.jobs)/4 {
-			time.Sleep(gatherFor)
-		}
 		batch = w.fill(append(batch[:0], first))
 		if w.recorder.settle(ctx) != nil {
 			w.skip(batch) // nothing of a pool is recorded before its gaps
@@ -60,7 +53,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// fill takes what waits by now.
+// fill takes what waits without waiting for more.
 func (w *worker) fill(batch []job) []job {
 	for len(batch) < maxBatch {
 		select {
